@@ -1,0 +1,1 @@
+//! What albatross decides, without I/O.

@@ -1,0 +1,4 @@
+//! The albatross wire protocol.
+#![no_std]
+#![forbid(unsafe_code)]
+extern crate alloc;
