@@ -1,0 +1,39 @@
+//! Touches memory it may not: `--at=zero` (the default) reads address 0, `--at=text` writes to its own code,
+//! `--at=data` runs its own data, `--at=end` reads just past its memory. Each ends it by signal 11.
+
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+use core::mem::transmute;
+
+use solo5::{Console, Guest};
+
+solo5::guest!(main);
+
+/// A return instruction, in a segment that is not executable.
+static DATA: [u8; 1] = [0xc3];
+
+fn main(guest: &Guest) -> u8 {
+    Console::new().bytes(b"about to fault\n");
+    match guest.value(b"--at=") {
+        // SAFETY: none: the fault is the purpose.
+        Some(b"text") => unsafe { black_box(main as *const () as *mut u8).write_volatile(0xc3) },
+        Some(b"data") => {
+            // SAFETY: none: the fault is the purpose.
+            let function = unsafe { transmute::<*const u8, extern "C" fn()>(black_box(DATA.as_ptr())) };
+            function();
+        }
+        Some(b"end") => read(guest.info().memory_size),
+        _ => read(0),
+    }
+    0
+}
+
+fn read(address: u64) {
+    let address = core::ptr::with_exposed_provenance::<u8>(usize::try_from(address).unwrap_or(0));
+    // SAFETY: none: the fault is the purpose. Assembly, because a null pointer must not be read in Rust.
+    unsafe {
+        core::arch::asm!("mov {0:l}, byte ptr [{0}]", inout(reg) black_box(address) => _, options(nostack))
+    };
+}
