@@ -1,0 +1,157 @@
+//! Frames: how messages and chunks of byte streams stand one after the other on a socket or inside TLS.
+//!
+//! A frame is four octets of big-endian length, then that many octets. What a place may receive
+//! differs, so every reader is given its limit.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Octets of the length that goes before each frame.
+pub const HEADER_LENGTH: usize = 4;
+
+/// The longest value that is ever encoded or accepted, in octets: an image of 64 MiB and what stands
+/// around it. Images seen in the field have 2 to 30 MiB; what is much larger is a mistake or an attack.
+pub const MAX_ENCODED: usize = 64 * 1024 * 1024 + 64 * 1024;
+
+/// The longest frame that carries a command without an image, or a reply to one that carries no image,
+/// in octets: an `info` of some ten thousand unikernels.
+pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// The longest frame that carries one chunk of a stream, in octets. Peers send 4096 octets plain and up
+/// to 65536 compressed; ours at most 65536.
+pub const MAX_CHUNK: usize = 256 * 1024;
+
+/// A frame that will not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The frame announces more than this place accepts.
+    TooLong {
+        /// Octets announced.
+        length: u32,
+        /// Octets accepted.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { length, limit } => {
+                write!(f, "frame of {length} octets announced, the limit here is {limit}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+/// The header of a frame of `length` octets, `None` beyond 32 bits.
+#[must_use]
+pub fn header(length: usize) -> Option<[u8; HEADER_LENGTH]> {
+    u32::try_from(length).ok().map(u32::to_be_bytes)
+}
+
+/// `payload` as one frame. A payload is never longer than [`MAX_ENCODED`], so the length always fits.
+#[must_use]
+pub fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_LENGTH + payload.len());
+    out.extend_from_slice(&header(payload.len()).unwrap_or([0xff; HEADER_LENGTH]));
+    out.extend_from_slice(payload);
+    out
+}
+
+/// Puts frames together from whatever pieces arrive.
+///
+/// Memory grows with what has arrived, not with what was announced.
+#[derive(Debug)]
+pub struct FrameReader {
+    limit: usize,
+    header: [u8; HEADER_LENGTH],
+    header_have: usize,
+    payload: Vec<u8>,
+}
+
+impl FrameReader {
+    /// A reader of frames of at most `limit` octets.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self { limit, header: [0; HEADER_LENGTH], header_have: 0, payload: Vec::new() }
+    }
+
+    /// Changes the limit, for the frames that come next.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Whether a frame has begun and is not complete.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.header_have > 0
+    }
+
+    /// Takes octets from the front of `input` up to the end of a frame, and returns that frame if it is
+    /// complete. Call it until `input` is empty (a frame of length zero ends with its header: an empty
+    /// `input` never completes a frame).
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`]; the connection is of no use afterwards.
+    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+        if self.header_have < HEADER_LENGTH {
+            let Some(room) = self.header.get_mut(self.header_have..) else { return Ok(None) };
+            let take = room.len().min(input.len());
+            let (now, later) = input.split_at_checked(take).unwrap_or((input, &[]));
+            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            self.header_have += now.len();
+            *input = later;
+            if self.header_have < HEADER_LENGTH {
+                return Ok(None);
+            }
+        }
+        let length = u32::from_be_bytes(self.header);
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+        if wanted > self.limit {
+            return Err(FrameError::TooLong { length, limit: self.limit });
+        }
+        let take = (wanted - self.payload.len().min(wanted)).min(input.len());
+        let (now, later) = input.split_at_checked(take).unwrap_or((input, &[]));
+        self.payload.extend_from_slice(now);
+        *input = later;
+        if self.payload.len() < wanted {
+            return Ok(None);
+        }
+        self.header_have = 0;
+        Ok(Some(core::mem::take(&mut self.payload)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_whole_however_they_arrive() {
+        let mut stream = frame(b"first");
+        stream.extend(frame(b""));
+        stream.extend(frame(b"third"));
+        for piece in 1..=stream.len() {
+            let mut reader = FrameReader::new(16);
+            let mut seen = Vec::new();
+            for mut chunk in stream.chunks(piece) {
+                while !chunk.is_empty() {
+                    seen.extend(reader.read(&mut chunk).unwrap());
+                }
+            }
+            assert_eq!(seen, [b"first".to_vec(), b"".to_vec(), b"third".to_vec()]);
+            assert!(!reader.is_partial());
+        }
+    }
+
+    #[test]
+    fn a_frame_beyond_the_limit_is_refused_before_anything_is_held() {
+        let mut reader = FrameReader::new(16);
+        let mut input: &[u8] = &[0x7f, 0xff, 0xff, 0xff, 1, 2];
+        assert_eq!(reader.read(&mut input), Err(FrameError::TooLong { length: 0x7fff_ffff, limit: 16 }));
+        assert_eq!(reader.payload.capacity(), 0);
+    }
+}
