@@ -1,1 +1,22 @@
-//! What albatross decides, without I/O.
+//! What albatross decides, without I/O: third parties embed it, the daemons drive it.
+//!
+//! * [`resources`]: the tree of policies, unikernels and block devices, and what it admits.
+//! * [`image`]: what a Solo5 image says about itself.
+//! * [`restart`]: whether and when a unikernel that ended is started again.
+//! * [`console`], [`vmmd`]: the machines of the daemons. A machine is a plain struct with one entrance,
+//!   `handle(now, input)`, that returns what is to be done; it owns all rules and no file descriptor.
+//! * [`certificate`], [`authority`], [`issue`] (feature `certificates`): the path verifier, what a verified
+//!   path may do, and the making of certificates.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "certificates")]
+pub mod authority;
+#[cfg(feature = "certificates")]
+pub mod certificate;
+pub mod console;
+pub mod image;
+#[cfg(feature = "certificates")]
+pub mod issue;
+pub mod resources;
+pub mod restart;
+pub mod vmmd;
