@@ -1,0 +1,221 @@
+//! Why the tender cannot run a guest. Each error is one line.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use albatross_spt::bootinfo::CommandLineTooLong;
+use albatross_spt::devices::DeviceError;
+use albatross_spt::elf::ElfError;
+use albatross_spt::loader::LoadError;
+use albatross_spt::notes::NoteError;
+use albatross_spt::options::OptionError;
+
+/// Why the tender gives up.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum TenderError {
+    /// The command line is wrong.
+    Options(OptionError),
+    /// The guest's arguments are too long.
+    CommandLine(CommandLineTooLong),
+    /// The image cannot be opened or read.
+    Open { path: PathBuf, source: io::Error },
+    /// The image is refused.
+    Image { path: PathBuf, source: ImageError },
+    /// The devices do not fit the image.
+    Devices(DeviceError),
+    /// A device cannot be attached.
+    Attach { name: String, source: AttachError },
+    /// Guest memory cannot be made.
+    Memory(MemoryError),
+    /// Another system call failed.
+    System { doing: &'static str, source: io::Error },
+    /// The process makes all that is readable executable.
+    ReadImpliesExec,
+}
+
+/// What is wrong with an image.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum ImageError {
+    /// Its header.
+    Elf(ElfError),
+    /// The table of program headers is not in the file.
+    Table,
+    /// A note.
+    Note { index: Option<usize>, source: NoteError },
+    /// Its layout.
+    Load(LoadError),
+}
+
+/// Why a device cannot be attached.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum AttachError {
+    /// A system call failed.
+    System { doing: &'static str, source: io::Error },
+    /// The interface is not up.
+    Down,
+    /// The descriptor or interface is not a tap without packet information.
+    NotTap,
+    /// The interface's MTU does not fit.
+    Mtu { found: i32 },
+    /// Neither a file nor a block device.
+    NotFile,
+    /// The file is not a multiple of the sector size, or empty.
+    Size { capacity: u64, sector_size: u16 },
+}
+
+/// Why guest memory cannot be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum MemoryError {
+    /// The kernel refuses.
+    Map { size: u64, source: io::Error },
+    /// Something else is mapped there already.
+    Occupied { size: u64 },
+    /// A place is outside guest memory.
+    Outside { address: u64 },
+    /// A segment cannot be protected.
+    Protect { address: u64, source: io::Error },
+}
+
+/// Adds to the error of a system call what was being done.
+pub(crate) trait When<T> {
+    fn when(self, doing: &'static str) -> Result<T, TenderError>;
+}
+
+impl<T, E: IntoIoError> When<T> for Result<T, E> {
+    fn when(self, doing: &'static str) -> Result<T, TenderError> {
+        self.map_err(|error| TenderError::System { doing, source: error.into_io_error() })
+    }
+}
+
+/// Errors that stand for a failed system call.
+pub(crate) trait IntoIoError {
+    fn into_io_error(self) -> io::Error;
+}
+
+impl IntoIoError for io::Error {
+    fn into_io_error(self) -> Self {
+        self
+    }
+}
+
+impl IntoIoError for nix::Error {
+    fn into_io_error(self) -> io::Error {
+        self.into()
+    }
+}
+
+impl IntoIoError for seccompiler::Error {
+    fn into_io_error(self) -> io::Error {
+        match self {
+            Self::Prctl(error) | Self::Seccomp(error) => error,
+            other => io::Error::other(other),
+        }
+    }
+}
+
+impl IntoIoError for seccompiler::BackendError {
+    fn into_io_error(self) -> io::Error {
+        io::Error::other(self)
+    }
+}
+
+impl From<OptionError> for TenderError {
+    fn from(error: OptionError) -> Self {
+        Self::Options(error)
+    }
+}
+
+impl From<CommandLineTooLong> for TenderError {
+    fn from(error: CommandLineTooLong) -> Self {
+        Self::CommandLine(error)
+    }
+}
+
+impl From<DeviceError> for TenderError {
+    fn from(error: DeviceError) -> Self {
+        Self::Devices(error)
+    }
+}
+
+impl From<MemoryError> for TenderError {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl fmt::Display for TenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options(error) => error.fmt(f),
+            Self::CommandLine(error) => error.fmt(f),
+            Self::Open { path, source } => write!(f, "{path:?}: {source}"),
+            Self::Image { path, source } => write!(f, "{path:?}: {source}"),
+            Self::Devices(error) => error.fmt(f),
+            Self::Attach { name, source } => write!(f, "could not attach device '{name}': {source}"),
+            Self::Memory(error) => error.fmt(f),
+            Self::System { doing, source } => write!(f, "{doing}: {source}"),
+            Self::ReadImpliesExec => {
+                f.write_str("the process has the personality READ_IMPLIES_EXEC, which makes data executable")
+            }
+        }
+    }
+}
+
+impl Error for TenderError {}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Elf(error) => error.fmt(f),
+            Self::Table => f.write_str("the program headers are not in the file"),
+            Self::Note { index: Some(index), source } => write!(f, "program header {index}: {source}"),
+            Self::Note { index: None, source } => source.fmt(f),
+            Self::Load(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System { doing, source } => write!(f, "{doing}: {source}"),
+            Self::Down => f.write_str("the interface is not up"),
+            Self::NotTap => f.write_str("not a tap without packet information"),
+            Self::Mtu { found } => write!(f, "an MTU of {found} does not fit 16 bits"),
+            Self::NotFile => f.write_str("neither a regular file nor a block device"),
+            Self::Size { capacity, sector_size } => {
+                write!(f, "a size of {capacity} bytes is not one or more sectors of {sector_size} bytes")
+            }
+        }
+    }
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map { size, source } if source.raw_os_error() == Some(libc::EPERM) => {
+                write!(
+                    f,
+                    "no guest memory of {size} bytes: {source} (vm.mmap_min_addr has to be at most 65536)"
+                )
+            }
+            Self::Map { size, source } => write!(f, "no guest memory of {size} bytes: {source}"),
+            Self::Occupied { size } => {
+                write!(
+                    f,
+                    "no guest memory of {size} bytes: the tender itself is in the way, use a smaller --mem"
+                )
+            }
+            Self::Outside { address } => write!(f, "address {address:#x} is outside guest memory"),
+            Self::Protect { address, source } => {
+                write!(f, "cannot protect the segment at {address:#x}: {source}")
+            }
+        }
+    }
+}

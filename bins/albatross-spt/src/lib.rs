@@ -1,0 +1,23 @@
+//! The parts of the spt tender that decide: command line, image rules, devices, boot information, system call filter.
+//!
+//! Nothing here performs I/O or touches guest memory; the program `albatross-spt` carries out what these modules plan.
+//! The interface between tender and guest is described in docs/solo5.md.
+//!
+//! * [`elf`] reads the ELF header and the program headers;
+//! * [`loader`] turns them into a [`loader::LoadPlan`] or refuses them;
+//! * [`notes`] reads the Solo5 notes;
+//! * [`options`] reads the command line, and [`devices`] matches it with the manifest;
+//! * [`bootinfo`] lays out what the guest finds at its start;
+//! * [`filter`] is the list of system calls a guest may make.
+
+#![forbid(unsafe_code)]
+
+pub mod bootinfo;
+pub mod devices;
+pub mod elf;
+pub mod filter;
+pub mod loader;
+pub mod notes;
+pub mod options;
+
+mod field;

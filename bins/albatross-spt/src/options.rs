@@ -1,0 +1,427 @@
+//! The command line: `albatross-spt [OPTIONS] [--] KERNEL [ARGS...]`.
+//!
+//! An option and its value are one argument, joined by `=`. Everything after KERNEL is for the guest. Unlike Solo5's
+//! tender this one refuses junk after a number, an option given twice, and values out of range; a path may contain
+//! anything. The options are described in docs/solo5.md.
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::notes::is_device_name;
+
+/// Guest memory when `--mem` is not given, in MiB.
+pub const DEFAULT_MEMORY_MIB: u64 = 512;
+/// Longest name of a network interface: IFNAMSIZ of Linux without the NUL.
+pub const MAX_INTERFACE_BYTES: usize = 15;
+/// Sector size when `--block-sector-size` is not given, and the smallest there is, in bytes.
+pub const MIN_SECTOR_BYTES: u16 = 512;
+/// Descriptors below this one are standard input, output and error: none of them can be a device.
+const FIRST_DEVICE_DESCRIPTOR: i32 = 3;
+const BYTES_PER_MIB: u64 = 1024 * 1024;
+
+/// Printed for `--help`.
+pub const USAGE: &str = "\
+usage: albatross-spt [OPTIONS] [--] KERNEL [ARGS...]
+Runs the Solo5 unikernel KERNEL with ARGS as its command line.
+  --mem=N                     guest memory in MiB (512)
+  --net:NAME=INTERFACE        attach the tap INTERFACE as network device NAME; it has to exist and be up
+  --net:NAME=@FD              the same with an open tap, by its descriptor
+  --net-mac:NAME=MAC          MAC address of network device NAME, as aa:bb:cc:dd:ee:ff (random)
+  --block:NAME=PATH           attach the file or block device PATH as block device NAME
+  --block:NAME=@FD            the same with an open file, by its descriptor
+  --block-sector-size:NAME=N  sector size of block device NAME: a power of two from 512 to 32768 bytes (512)
+  --x-exec-heap               let the guest execute its heap (not advised)
+  --version                   print the versions of the tender and of its interface
+  --help                      print this text
+";
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Print the usage.
+    Help,
+    /// Print the versions.
+    Version,
+    /// Run a guest.
+    Run(Options),
+}
+
+/// How to run a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Size of guest memory in bytes; a multiple of 1 MiB, not 0.
+    pub memory_size: u64,
+    /// Whether the heap and the stack may be executed.
+    pub exec_heap: bool,
+    /// What was said about devices, in order.
+    pub devices: Vec<DeviceOption>,
+    /// The image.
+    pub kernel: PathBuf,
+    /// The guest's arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// One option about a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceOption {
+    /// Name of the device: letters and digits.
+    pub name: String,
+    /// What was said about it.
+    pub setting: Setting,
+}
+
+/// What an option says about a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `--net:`: the tap, by the name of its interface, 1 to 15 bytes.
+    Net(Host<OsString>),
+    /// `--net-mac:`.
+    Mac([u8; 6]),
+    /// `--block:`: the file, by its path.
+    Block(Host<PathBuf>),
+    /// `--block-sector-size:`: a power of two of at least 512, in bytes.
+    SectorSize(u16),
+}
+
+/// How the host's side of a device is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host<T> {
+    /// By name.
+    Named(T),
+    /// By an open descriptor, 3 or above.
+    Open(i32),
+}
+
+impl Request {
+    /// Reads the arguments that follow the program's name.
+    ///
+    /// # Errors
+    ///
+    /// Names the first option that is not understood, or what is missing.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, OptionError> {
+        let mut arguments = arguments.into_iter();
+        let mut options = Collected::default();
+        let kernel = loop {
+            let Some(argument) = arguments.next() else { return Err(OptionError::NoKernel) };
+            match argument.as_bytes() {
+                b"--" => break arguments.next().ok_or(OptionError::NoKernel)?,
+                b"--help" => return Ok(Self::Help),
+                b"--version" => return Ok(Self::Version),
+                [b'-', ..] => options.add(&argument)?,
+                _ => break argument,
+            }
+        };
+        Ok(Self::Run(Options {
+            memory_size: options.memory_size.unwrap_or(DEFAULT_MEMORY_MIB * BYTES_PER_MIB),
+            exec_heap: options.exec_heap,
+            devices: options.devices,
+            kernel: kernel.into(),
+            arguments: arguments.collect(),
+        }))
+    }
+}
+
+#[derive(Default)]
+struct Collected {
+    memory_size: Option<u64>,
+    exec_heap: bool,
+    devices: Vec<DeviceOption>,
+}
+
+impl Collected {
+    fn add(&mut self, argument: &OsStr) -> Result<(), OptionError> {
+        let refuse = |problem| OptionError::Option { argument: argument.to_owned(), problem };
+        if argument == "--x-exec-heap" {
+            self.exec_heap = true;
+            return Ok(());
+        }
+        let (option, value) = split(argument.as_bytes(), b'=').ok_or_else(|| refuse(Problem::Unknown))?;
+        if option == b"--mem" {
+            let size = memory_size(value).ok_or_else(|| refuse(Problem::Memory))?;
+            return match self.memory_size.replace(size) {
+                None => Ok(()),
+                Some(_) => Err(refuse(Problem::Twice)),
+            };
+        }
+        let (option, name) = split(option, b':').ok_or_else(|| refuse(Problem::Unknown))?;
+        let setting = Setting::parse(option, value).map_err(refuse)?;
+        let name = text(name).filter(|name| is_device_name(name)).ok_or_else(|| refuse(Problem::Name))?;
+        if self.devices.iter().any(|other| other.name == name && other.setting.is_like(&setting)) {
+            return Err(refuse(Problem::Twice));
+        }
+        self.devices.push(DeviceOption { name: name.to_owned(), setting });
+        Ok(())
+    }
+}
+
+impl Setting {
+    fn parse(option: &[u8], value: &[u8]) -> Result<Self, Problem> {
+        match option {
+            b"--net" => interface(value).map(Self::Net).ok_or(Problem::Interface),
+            b"--net-mac" => mac(value).map(Self::Mac).ok_or(Problem::Mac),
+            b"--block" => path(value).map(Self::Block).ok_or(Problem::Path),
+            b"--block-sector-size" => sector_size(value).map(Self::SectorSize).ok_or(Problem::SectorSize),
+            _ => Err(Problem::Unknown),
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+fn memory_size(value: &[u8]) -> Option<u64> {
+    let mebibytes: u64 = number(value)?;
+    mebibytes.checked_mul(BYTES_PER_MIB).filter(|size| *size > 0)
+}
+
+fn interface(value: &[u8]) -> Option<Host<OsString>> {
+    if let Some(descriptor) = value.strip_prefix(b"@") {
+        return descriptor_number(descriptor).map(Host::Open);
+    }
+    let fits = (1..=MAX_INTERFACE_BYTES).contains(&value.len());
+    let clean = value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'/' && *byte != b'%');
+    (fits && clean && value != b"." && value != b"..")
+        .then(|| Host::Named(OsStr::from_bytes(value).to_owned()))
+}
+
+fn path(value: &[u8]) -> Option<Host<PathBuf>> {
+    if let Some(descriptor) = value.strip_prefix(b"@") {
+        return descriptor_number(descriptor).map(Host::Open);
+    }
+    (!value.is_empty()).then(|| Host::Named(OsString::from_vec(value.to_vec()).into()))
+}
+
+fn descriptor_number(value: &[u8]) -> Option<i32> {
+    number(value).filter(|number| *number >= FIRST_DEVICE_DESCRIPTOR)
+}
+
+fn sector_size(value: &[u8]) -> Option<u16> {
+    number(value).filter(|size: &u16| size.is_power_of_two() && *size >= MIN_SECTOR_BYTES)
+}
+
+/// Six groups of one or two hexadecimal digits; not the address of a group of stations.
+fn mac(value: &[u8]) -> Option<[u8; 6]> {
+    let mut address = [0; 6];
+    let mut groups = text(value)?.split(':');
+    for byte in &mut address {
+        let group = groups.next()?;
+        let digits = (1..=2).contains(&group.len()) && group.bytes().all(|digit| digit.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(group, 16).ok().filter(|_| digits)?;
+    }
+    let [first, ..] = address;
+    (groups.next().is_none() && first & 1 == 0).then_some(address)
+}
+
+/// Decimal digits only: no sign, no space.
+fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    text(value).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok()
+}
+
+fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let place = bytes.iter().position(|byte| *byte == at)?;
+    let (before, after) = bytes.split_at_checked(place)?;
+    Some((before, after.get(1..)?))
+}
+
+/// Why the command line is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionError {
+    /// No image is named.
+    NoKernel,
+    /// An option is wrong.
+    Option {
+        /// The whole argument.
+        argument: OsString,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// There is no such option, or its `=` is missing.
+    Unknown,
+    /// It was given before.
+    Twice,
+    /// The memory is no number of MiB above 0 that fits.
+    Memory,
+    /// The device's name is malformed.
+    Name,
+    /// The interface's name is malformed, or the descriptor.
+    Interface,
+    /// The MAC address is malformed.
+    Mac,
+    /// The path is empty, or the descriptor malformed.
+    Path,
+    /// The sector size is out of range.
+    SectorSize,
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKernel => f.write_str("no KERNEL given, see --help"),
+            Self::Option { argument, problem } => write!(f, "option {argument:?}: {problem}"),
+        }
+    }
+}
+
+impl Error for OptionError {}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "unknown, or without `=`, see --help",
+            Self::Twice => "given twice",
+            Self::Memory => "the size has to be a number of MiB above 0 that fits 64 bits of bytes",
+            Self::Name => "a device name has 1 to 67 letters and digits",
+            Self::Interface => "an interface has a name of 1 to 15 bytes, or is @ and a descriptor from 3 up",
+            Self::Mac => "a MAC address is aa:bb:cc:dd:ee:ff, not that of a group",
+            Self::Path => "a path cannot be empty; @ needs a descriptor from 3 up",
+            Self::SectorSize => "a sector size is a power of two from 512 to 32768",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Request, OptionError> {
+        Request::parse(arguments.iter().map(OsString::from))
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        match parse(arguments).unwrap() {
+            Request::Run(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn problem(argument: &str) -> Problem {
+        match parse(&[argument, "kernel"]) {
+            Err(OptionError::Option { problem, .. }) => problem,
+            other => panic!("{argument}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let options = options(&["kernel", "--mem=2", "b c"]);
+        assert_eq!(options.memory_size, 512 << 20);
+        assert_eq!(options.kernel, PathBuf::from("kernel"));
+        assert_eq!(options.arguments, ["--mem=2", "b c"]);
+    }
+
+    #[test]
+    fn everything_after_two_dashes_is_kernel_and_arguments() {
+        let options = options(&["--mem=3", "--", "--help", "--version"]);
+        assert_eq!(options.memory_size, 3 << 20);
+        assert_eq!(options.kernel, PathBuf::from("--help"));
+        assert_eq!(options.arguments, ["--version"]);
+    }
+
+    #[test]
+    fn help_and_version_act_at_once() {
+        assert_eq!(parse(&["--mem=3", "--help", "--junk"]), Ok(Request::Help));
+        assert_eq!(parse(&["--version"]), Ok(Request::Version));
+        assert!(matches!(parse(&["kernel", "--version"]), Ok(Request::Run(_))));
+    }
+
+    #[test]
+    fn no_kernel() {
+        for arguments in [&[][..], &["--mem=3"], &["--"]] {
+            assert_eq!(parse(arguments), Err(OptionError::NoKernel));
+        }
+    }
+
+    #[test]
+    fn memory_is_strict() {
+        for value in
+            ["", "0", "-1", "+1", " 1", "1 ", "2abc", "0x10", "1.5", "17592186044416", "99999999999999999999"]
+        {
+            assert_eq!(problem(&format!("--mem={value}")), Problem::Memory, "{value}");
+        }
+        assert_eq!(options(&["--mem=17592186044415", "k"]).memory_size, 17_592_186_044_415 << 20);
+        assert!(matches!(
+            parse(&["--mem=1", "--mem=1", "k"]),
+            Err(OptionError::Option { problem: Problem::Twice, .. })
+        ));
+    }
+
+    #[test]
+    fn an_option_without_equals_sign_is_refused() {
+        for argument in ["--mem", "--net:a", "--x-exec-heapish", "--gdb", "-h", "-"] {
+            assert_eq!(problem(argument), Problem::Unknown, "{argument}");
+        }
+    }
+
+    #[test]
+    fn devices() {
+        let options = options(&[
+            "--net:service=tap0",
+            "--net-mac:service=2:0:0:ab:CD:ef",
+            "--block:disk=/a b\n",
+            "--block-sector-size:disk=4096",
+            "--net:other=@7",
+            "k",
+        ]);
+        let settings: Vec<_> =
+            options.devices.iter().map(|option| (option.name.as_str(), &option.setting)).collect();
+        assert_eq!(
+            settings,
+            [
+                ("service", &Setting::Net(Host::Named("tap0".into()))),
+                ("service", &Setting::Mac([2, 0, 0, 0xab, 0xcd, 0xef])),
+                ("disk", &Setting::Block(Host::Named("/a b\n".into()))),
+                ("disk", &Setting::SectorSize(4096)),
+                ("other", &Setting::Net(Host::Open(7))),
+            ]
+        );
+    }
+
+    #[test]
+    fn device_options_are_strict() {
+        for (argument, expected) in [
+            ("--net:=tap0", Problem::Name),
+            ("--net:a-b=tap0", Problem::Name),
+            ("--net:a=", Problem::Interface),
+            ("--net:a=sixteencharacter", Problem::Interface),
+            ("--net:a=tap 0", Problem::Interface),
+            ("--net:a=@", Problem::Interface),
+            ("--net:a=@2", Problem::Interface),
+            ("--net:a=@-1", Problem::Interface),
+            ("--net:a=@4x", Problem::Interface),
+            ("--net-mac:a=02:00:00:00:00", Problem::Mac),
+            ("--net-mac:a=02:00:00:00:00:00:00", Problem::Mac),
+            ("--net-mac:a=02:00:00:00:00:0g", Problem::Mac),
+            ("--net-mac:a=02:00:00:00:00:+0", Problem::Mac),
+            ("--net-mac:a=03:00:00:00:00:00", Problem::Mac),
+            ("--block:a=", Problem::Path),
+            ("--block:a=@1", Problem::Path),
+            ("--block-sector-size:a=256", Problem::SectorSize),
+            ("--block-sector-size:a=1000", Problem::SectorSize),
+            ("--block-sector-size:a=65536", Problem::SectorSize),
+            ("--disk:a=b", Problem::Unknown),
+        ] {
+            assert_eq!(problem(argument), expected, "{argument}");
+        }
+    }
+
+    #[test]
+    fn errors_stay_on_one_line() {
+        let error = parse(&["--bad\noption", "k"]).unwrap_err();
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+}
