@@ -1,6 +1,6 @@
 //! What the daemons answer and send on their own account.
 
-use alloc::{borrow::Cow, collections::BTreeSet, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, vec::Vec};
 
 use der::Tag;
 
@@ -197,7 +197,7 @@ pub enum Exit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data<'a> {
     /// Statistics of one unikernel.
-    Statistics(Statistics),
+    Statistics(Box<Statistics>),
     /// A line of a console.
     Console {
         /// When it was read.
@@ -265,13 +265,9 @@ impl Success<'_> {
             Self::BlockDeviceImageOld { compressed, image } => {
                 out.explicit(7, |out| write_image(out, *compressed, image));
             }
-            Self::InfoV4(list) => {
-                out.explicit(9, |out| write_named(out, list, |out, info| old::write_v4(out, info)))
-            }
+            Self::InfoV4(list) => out.explicit(9, |out| write_named(out, list, old::write_v4)),
             Self::BlockDeviceImage { compressed } => out.explicit(10, |out| out.boolean(*compressed)),
-            Self::InfoV5(list) => {
-                out.explicit(11, |out| write_named(out, list, |out, info| old::write_v5(out, info)))
-            }
+            Self::InfoV5(list) => out.explicit(11, |out| write_named(out, list, old::write_v5)),
             Self::Consoles(names) => {
                 out.explicit(12, |out| out.sequence(|out| names.iter().for_each(|name| name.write(out))));
             }
@@ -584,7 +580,7 @@ impl<'a> Data<'a> {
     pub(crate) fn read(from: &mut Decoder<'a>) -> Result<Self, DecodeError> {
         let (number, mut content) = from.choice("data")?;
         let data = match number {
-            1 => Self::Statistics(Statistics::read(&mut content)?),
+            1 => Self::Statistics(Box::new(Statistics::read(&mut content)?)),
             3 => {
                 let mut fields = content.sequence("data.console")?;
                 let timestamp = Time::read(&mut fields, "data.console.timestamp")?;

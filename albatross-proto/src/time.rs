@@ -10,20 +10,27 @@ use crate::{
     codec::{Decoder, Encoder},
 };
 
-/// Milliseconds per second.
-const MILLIS: i64 = 1000;
+/// Picoseconds per second.
+const PICOS: u64 = 1_000_000_000_000;
+/// Picoseconds per millisecond.
+const PICOS_PER_MILLI: u64 = 1_000_000_000;
+/// Picoseconds per nanosecond.
+const PICOS_PER_NANO: u64 = 1000;
 /// Seconds per day.
 const DAY: i64 = 86_400;
 
-/// A point in time of the years 0 to 9999, UTC, in milliseconds.
+/// A point in time of the years 0 to 9999, UTC.
 ///
-/// Written as `YYYYMMDDHHMMSS[.ddd]Z`, with the fraction whenever it is not 0. Read with and without
-/// fraction (what is finer than a millisecond is cut off, `.5` is 5 ms as the peer has it), with and
-/// without `Z`, and with minutes and seconds left out.
+/// Written as `YYYYMMDDHHMMSS[.ddd]Z`: milliseconds, what is finer is cut off, and the fraction is there
+/// whenever it is not 0 (also when it is finer than a millisecond: then `.000`). That is why a time
+/// counts picoseconds, as the peer's does. Read with and without fraction (`.5` is 5 ms as the peer has
+/// it), with and without `Z`, and with minutes and seconds left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
-    /// Milliseconds since 1970, negative before.
-    millis: i64,
+    /// Seconds since 1970, negative before.
+    seconds: i64,
+    /// Invariant: less than [`PICOS`].
+    picos: u64,
 }
 
 /// Not a time, or one outside the years 0 to 9999.
@@ -38,37 +45,63 @@ pub enum TimeError {
 
 impl Time {
     /// The first moment of the year 0.
-    pub const MIN: Self = Self { millis: days_from_civil(0, 1, 1) * DAY * MILLIS };
-    /// The last millisecond of the year 9999.
-    pub const MAX: Self = Self { millis: days_from_civil(10_000, 1, 1) * DAY * MILLIS - 1 };
+    pub const MIN: Self = Self { seconds: days_from_civil(0, 1, 1) * DAY, picos: 0 };
+    /// The last picosecond of the year 9999.
+    pub const MAX: Self = Self { seconds: days_from_civil(10_000, 1, 1) * DAY - 1, picos: PICOS - 1 };
+
+    /// The time so many seconds after (or before) the first moment of 1970, and picoseconds after that.
+    ///
+    /// # Errors
+    /// [`TimeError::OutOfRange`] outside the years 0 to 9999, and for 10^12 picoseconds or more.
+    pub const fn from_unix_picos(seconds: i64, picos: u64) -> Result<Self, TimeError> {
+        if seconds < Self::MIN.seconds || seconds > Self::MAX.seconds || picos >= PICOS {
+            return Err(TimeError::OutOfRange);
+        }
+        Ok(Self { seconds, picos })
+    }
+
+    /// The time so many seconds after (or before) the first moment of 1970, and nanoseconds after that.
+    ///
+    /// # Errors
+    /// [`TimeError::OutOfRange`] outside the years 0 to 9999, and for 10^9 nanoseconds or more.
+    pub const fn from_unix(seconds: i64, nanos: u32) -> Result<Self, TimeError> {
+        #[allow(clippy::cast_lossless, reason = "From is not const")]
+        Self::from_unix_picos(seconds, nanos as u64 * PICOS_PER_NANO)
+    }
 
     /// The time so many milliseconds after (or before) the first moment of 1970.
     ///
     /// # Errors
     /// [`TimeError::OutOfRange`] outside the years 0 to 9999.
-    pub const fn from_unix_millis(millis: i64) -> Result<Self, TimeError> {
-        if millis < Self::MIN.millis || millis > Self::MAX.millis {
-            return Err(TimeError::OutOfRange);
-        }
-        Ok(Self { millis })
+    pub fn from_unix_millis(millis: i64) -> Result<Self, TimeError> {
+        Self::from_unix_picos(
+            millis.div_euclid(1000),
+            millis.rem_euclid(1000).unsigned_abs() * PICOS_PER_MILLI,
+        )
     }
 
-    /// Milliseconds since the first moment of 1970.
+    /// Milliseconds since the first moment of 1970, rounded down.
     #[must_use]
-    pub const fn unix_millis(self) -> i64 {
-        self.millis
+    pub fn unix_millis(self) -> i64 {
+        self.seconds * 1000 + i64::from(self.subsec_millis())
     }
 
     /// Seconds since the first moment of 1970, rounded down.
     #[must_use]
     pub const fn unix_seconds(self) -> i64 {
-        self.millis.div_euclid(MILLIS)
+        self.seconds
     }
 
     /// The milliseconds of the second, 0 to 999.
     #[must_use]
-    pub const fn subsec_millis(self) -> i64 {
-        self.millis.rem_euclid(MILLIS)
+    pub fn subsec_millis(self) -> u16 {
+        u16::try_from(self.picos / PICOS_PER_MILLI).unwrap_or(999)
+    }
+
+    /// The picoseconds of the second.
+    #[must_use]
+    pub const fn subsec_picos(self) -> u64 {
+        self.picos
     }
 
     pub(crate) fn write(self, out: &mut Encoder<'_>) {
@@ -76,9 +109,9 @@ impl Time {
         let mut text = Digits::default();
         text.push(year, 4);
         [month, day, hour, minute, second].into_iter().for_each(|part| text.push(part, 2));
-        if self.subsec_millis() != 0 {
+        if self.picos != 0 {
             text.byte(b'.');
-            text.push(self.subsec_millis(), 3);
+            text.push(self.subsec_millis().into(), 3);
         }
         text.byte(b'Z');
         out.value(Tag::GeneralizedTime, text.as_bytes());
@@ -128,7 +161,7 @@ impl Time {
             return Err(TimeError::OutOfRange);
         }
         let seconds = days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
-        Self::from_unix_millis(seconds * MILLIS + millis)
+        Self::from_unix_millis(seconds * 1000 + millis)
     }
 
     /// Year, month, day, hour, minute, second.
@@ -142,8 +175,9 @@ impl Time {
 impl From<DateTime> for Time {
     /// From the time of a certificate (1970 to 9999).
     fn from(time: DateTime) -> Self {
-        let millis = i64::try_from(time.unix_duration().as_millis()).unwrap_or(Self::MAX.millis);
-        Self { millis: millis.min(Self::MAX.millis) }
+        let since = time.unix_duration();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        Self::from_unix(seconds, since.subsec_nanos()).unwrap_or(Self::MAX)
     }
 }
 
@@ -195,7 +229,7 @@ impl FromStr for Time {
         }
         let offset = offset_minutes(&mut rest)?;
         let local = Self::from_civil([year, month, day], [hour, minute, second], millis)?;
-        Self::from_unix_millis(local.millis - offset * 60 * MILLIS)
+        Self::from_unix_picos(local.seconds - offset * 60, local.picos)
     }
 }
 
