@@ -36,6 +36,10 @@ pub struct Header {
 /// Payload ::= CHOICE { command [0] Command, success [1] Success, failure [2] UTF8String, data [3] Data }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "messages are handled one at a time; a box would cost each command an allocation"
+)]
 pub enum Payload<'a> {
     /// Asks for something.
     Command(Command<'a>),
