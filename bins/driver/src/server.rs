@@ -1,0 +1,340 @@
+//! The loop of a daemon: it accepts clients, reads their frames, writes what is to be sent, and keeps the
+//! limits that protect it from them.
+//!
+//! [`Server::poll`] waits until something happens and says what. Nothing here knows what a frame means.
+//! A daemon that has nothing to do sleeps without a timeout. The limits:
+//!
+//! * [`MAX_CLIENTS`] clients; beyond them the one that has been silent longest makes room.
+//! * A client has [`PATIENCE`] for its first frame, and for each [`STEP`] octets of a frame it has begun.
+//! * One turn reads a bounded amount from each client ([`READ_PER_TURN`](crate::connection::READ_PER_TURN))
+//!   and accepts a bounded number.
+//! * What waits to be written is bounded, see [`connection`](crate::connection).
+
+mod clients;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Registry, Token};
+
+use crate::connection::{Connection, ConnectionError};
+use crate::listener::Listener;
+use crate::signals::{Signal, Signals};
+use crate::timer;
+use clients::Clients;
+
+/// Clients served at one time. Half of the 1024 descriptors that a process usually has, or
+/// what the members of the group albatross need many times over.
+pub const MAX_CLIENTS: usize = 512;
+
+/// How long a client may take for its first frame, for [`STEP`] octets of a frame that it has begun, and
+/// for taking anything of the last reply before the connection is closed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The progress that is expected within [`PATIENCE`], in octets.
+pub const STEP: usize = 64 * 1024;
+
+/// Clients accepted in one turn, so that those connected are served in between.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long accepting pauses when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Octets read with one system call: what a pipe or a socket usually holds.
+const SCRATCH: usize = 64 * 1024;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 256;
+
+const SIGNALS: Token = Token(0);
+const LISTENER: Token = Token(1);
+const FIRST_FREE: usize = 2;
+
+/// A connection. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub usize);
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client connected.
+    Connected(ConnectionId),
+    /// A frame came, of any length up to the limit, zero included.
+    Frame(ConnectionId, Vec<u8>),
+    /// The peer sends no more, and may still wait for a reply. Close the connection unless one will come.
+    Ended(ConnectionId),
+    /// The connection is gone. Not reported for one that was given to [`Server::close`].
+    Closed(ConnectionId, CloseReason),
+    /// This many octets of what was queued are written.
+    Written(ConnectionId, usize),
+    /// A signal came.
+    Signal(Signal),
+    /// A source that was registered with [`Server::registry`] is ready.
+    Source(SourceEvent),
+    /// Clients cannot be accepted for now; it is tried again.
+    AcceptFailed(io::Error),
+}
+
+/// What is ready about a source of the caller's own. Edge-triggered: read until it would block, or remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceEvent {
+    /// The token it was registered with.
+    pub token: Token,
+    /// Reading may give something.
+    pub readable: bool,
+    /// Writing may be possible.
+    pub writable: bool,
+    /// The other side is closed (EPOLLHUP, EPOLLRDHUP).
+    pub closed: bool,
+}
+
+/// Why a connection is gone.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed it.
+    Peer,
+    /// The peer broke the rules of frames, or the stream failed.
+    Failed(ConnectionError),
+    /// The peer sent nothing, or too slowly.
+    Silent,
+    /// Another client needed the room, and this one had not sent anything yet.
+    Crowded,
+    /// The peer does not read what is sent.
+    Full,
+}
+
+impl std::fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Peer => f.write_str("closed by the peer"),
+            Self::Failed(error) => error.fmt(f),
+            Self::Silent => write!(f, "closed, as the peer was silent for {} s", PATIENCE.as_secs()),
+            Self::Crowded => f.write_str("closed, as there are too many clients and this one was silent"),
+            Self::Full => f.write_str("closed, as the peer does not read"),
+        }
+    }
+}
+
+/// The loop of a daemon.
+#[derive(Debug)]
+pub struct Server {
+    poll: Poll,
+    ready: mio::Events,
+    signals: Signals,
+    listener: Option<Accepting>,
+    clients: Clients,
+    next_token: usize,
+    scratch: Box<[u8]>,
+}
+
+#[derive(Debug)]
+struct Accepting {
+    listener: Listener,
+    /// The limit of the frames that clients send first.
+    limit: usize,
+    ready: bool,
+    paused_until: Option<Instant>,
+}
+
+impl Server {
+    /// A loop without a socket.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn new(signals: Signals) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            ready: mio::Events::with_capacity(EVENTS),
+            signals,
+            listener: None,
+            clients: Clients::default(),
+            next_token: FIRST_FREE,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+        })
+    }
+
+    /// Accepts clients from `listener` whose frames have at most `limit` octets.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn listen(&mut self, mut listener: Listener, limit: usize) -> io::Result<()> {
+        self.poll.registry().register(listener.socket_mut(), LISTENER, Interest::READABLE)?;
+        self.listener = Some(Accepting { listener, limit, ready: true, paused_until: None });
+        Ok(())
+    }
+
+    /// Stops accepting, and removes the socket. Clients stay connected.
+    pub fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    /// Takes over a connection that was made by this process, which does not have to send anything soon.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn add(&mut self, stream: std::os::unix::net::UnixStream, limit: usize) -> io::Result<ConnectionId> {
+        stream.set_nonblocking(true)?;
+        self.insert(UnixStream::from_std(stream), limit, None)
+    }
+
+    /// A token for a source of the caller's own.
+    pub const fn token(&mut self) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        token
+    }
+
+    /// Where to register sources of the caller's own.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    /// Queues `payload` as one frame; [`Self::poll`] writes it. Nothing is sent on a connection that is
+    /// gone. Where the peer does not read, the connection is closed, which the next poll reports.
+    pub fn send(&mut self, connection: ConnectionId, payload: &[u8]) {
+        self.clients.send(connection.0, payload);
+    }
+
+    /// Octets that wait to be written on `connection`.
+    #[must_use]
+    pub fn pending(&self, connection: ConnectionId) -> usize {
+        self.clients.get(connection.0).map_or(0, Connection::pending)
+    }
+
+    /// Changes the limit for the frames that come next on `connection`.
+    pub fn set_limit(&mut self, connection: ConnectionId, limit: usize) {
+        self.clients.set_limit(connection.0, limit);
+    }
+
+    /// Closes `connection` once what is queued is written. Nothing is reported of it any more.
+    pub fn close(&mut self, connection: ConnectionId) {
+        self.clients.close(connection.0, Instant::now());
+    }
+
+    /// Closes `connection` at once. Nothing is reported of it any more.
+    pub fn abort(&mut self, connection: ConnectionId) {
+        self.clients.remove(connection.0);
+    }
+
+    /// Writes what is queued, waits until something happens or `deadline` has come, and appends what
+    /// happened to `events`. It may return without an event.
+    ///
+    /// A caller with sources of its own that are still ready passes a deadline that has come.
+    ///
+    /// # Errors
+    /// Those of epoll itself. What fails on a connection is an event.
+    pub fn poll(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.clients.flush(Instant::now(), events);
+        let timeout = self.timeout(deadline, events.is_empty());
+        match self.poll.poll(&mut self.ready, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        self.note_ready(events)?;
+        let now = Instant::now();
+        self.accept(now, events);
+        self.clients.read(&mut self.scratch, now, events);
+        self.clients.expire(now, events);
+        Ok(())
+    }
+
+    fn timeout(&self, deadline: Option<Instant>, nothing_happened: bool) -> Option<Duration> {
+        let accepting = self.listener.as_ref().filter(|accepting| accepting.ready);
+        let can_accept = accepting.is_some_and(|accepting| accepting.paused_until.is_none());
+        if !nothing_happened || can_accept && self.clients.has_room() || self.clients.has_ready() {
+            return Some(Duration::ZERO);
+        }
+        let resume = accepting.and_then(|accepting| accepting.paused_until);
+        let now = Instant::now();
+        let own = timer::timeout(self.clients.next_deadline(), resume, now).map(|wait| now + wait);
+        timer::timeout(own, deadline, now)
+    }
+
+    fn note_ready(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        for event in &self.ready {
+            match event.token() {
+                SIGNALS => {
+                    while let Some(signal) = self.signals.next()? {
+                        events.push(Event::Signal(signal));
+                    }
+                }
+                LISTENER => {
+                    if let Some(accepting) = &mut self.listener {
+                        accepting.ready = true;
+                    }
+                }
+                token => {
+                    if !self.clients.ready(token.0, event) {
+                        events.push(Event::Source(SourceEvent {
+                            token,
+                            readable: event.is_readable(),
+                            writable: event.is_writable(),
+                            closed: event.is_read_closed(),
+                        }));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, now: Instant, events: &mut Vec<Event>) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(accepting) = &mut self.listener else { return };
+            if accepting.paused_until.is_some_and(|until| now < until) {
+                return;
+            }
+            accepting.paused_until = None;
+            if !accepting.ready || !self.clients.has_room() {
+                return;
+            }
+            let limit = accepting.limit;
+            match accepting.listener.socket_mut().accept() {
+                Ok((stream, _)) => {
+                    self.clients.make_room(events);
+                    match self.insert(stream, limit, Some(now)) {
+                        Ok(id) => events.push(Event::Connected(id)),
+                        Err(error) => events.push(Event::AcceptFailed(error)),
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => accepting.ready = false,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        // No descriptors or no memory. The client keeps waiting in the socket's queue.
+                        accepting.paused_until = Some(now + ACCEPT_PAUSE);
+                        events.push(Event::AcceptFailed(error));
+                    }
+                },
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        mut stream: UnixStream,
+        limit: usize,
+        first: Option<Instant>,
+    ) -> io::Result<ConnectionId> {
+        let token = self.token();
+        self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.clients.insert(token.0, Connection::new(stream, limit), first);
+        Ok(ConnectionId(token.0))
+    }
+}
+
+impl AsRawFd for Server {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}

@@ -1,0 +1,221 @@
+//! The connections of a server, with who is ready and whose patience ends when.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use mio::net::UnixStream;
+
+use super::{CloseReason, ConnectionId, Event, MAX_CLIENTS, PATIENCE, STEP};
+use crate::connection::Connection;
+use crate::timer::Timers;
+
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    all: HashMap<usize, Client>,
+    /// Those that were accepted and have not sent a frame, oldest first (ids grow).
+    silent: BTreeSet<usize>,
+    /// Those that may have something to read.
+    readable: BTreeSet<usize>,
+    /// Those to which something is to be written.
+    dirty: BTreeSet<usize>,
+    /// Those that went while something was sent to them.
+    lost: Vec<(usize, CloseReason)>,
+    deadlines: Timers<usize>,
+}
+
+#[derive(Debug)]
+struct Client {
+    connection: Connection<UnixStream>,
+    accepted: bool,
+    /// Nothing is read any more; it goes when everything is written.
+    closing: bool,
+    /// [`Event::Ended`] was reported.
+    ended: bool,
+    /// Octets read since the deadline was set.
+    progress: usize,
+}
+
+impl Clients {
+    /// Adds a connection; one that was accepted at `first` has to send a frame soon.
+    pub(super) fn insert(&mut self, id: usize, connection: Connection<UnixStream>, first: Option<Instant>) {
+        let accepted = first.is_some();
+        self.all.insert(id, Client { connection, accepted, closing: false, ended: false, progress: 0 });
+        self.readable.insert(id);
+        if let Some(now) = first {
+            self.silent.insert(id);
+            self.deadlines.set(id, now + PATIENCE);
+        }
+    }
+
+    pub(super) fn get(&self, id: usize) -> Option<&Connection<UnixStream>> {
+        self.all.get(&id).map(|client| &client.connection)
+    }
+
+    pub(super) fn set_limit(&mut self, id: usize, limit: usize) {
+        if let Some(client) = self.all.get_mut(&id) {
+            client.connection.set_limit(limit);
+        }
+    }
+
+    /// Whether one more can be accepted, perhaps in place of a silent one.
+    pub(super) fn has_room(&self) -> bool {
+        self.all.len() < MAX_CLIENTS || !self.silent.is_empty()
+    }
+
+    /// Makes room for one more, at the cost of those that have been silent longest.
+    pub(super) fn make_room(&mut self, events: &mut Vec<Event>) {
+        while self.all.len() >= MAX_CLIENTS {
+            let Some(oldest) = self.silent.first().copied() else { return };
+            self.drop_client(oldest, CloseReason::Crowded, events);
+        }
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.readable.is_empty() || !self.lost.is_empty()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Notes what mio reports; false where the token is none of ours.
+    pub(super) fn ready(&mut self, id: usize, event: &mio::event::Event) -> bool {
+        let Some(client) = self.all.get_mut(&id) else { return false };
+        client.connection.ready(event);
+        if client.connection.can_read() || client.connection.has_hung_up() {
+            self.readable.insert(id);
+        }
+        if client.connection.can_write() {
+            self.dirty.insert(id);
+        }
+        true
+    }
+
+    pub(super) fn send(&mut self, id: usize, payload: &[u8]) {
+        let Some(client) = self.all.get_mut(&id).filter(|client| !client.closing) else { return };
+        if client.connection.send(payload).is_ok() {
+            self.dirty.insert(id);
+        } else {
+            self.remove(id);
+            self.lost.push((id, CloseReason::Full));
+        }
+    }
+
+    /// Closes it when everything is written.
+    pub(super) fn close(&mut self, id: usize, now: Instant) {
+        let Some(client) = self.all.get_mut(&id) else { return };
+        client.closing = true;
+        self.readable.remove(&id);
+        self.silent.remove(&id);
+        if client.connection.pending() == 0 {
+            self.remove(id);
+        } else {
+            self.dirty.insert(id);
+            self.deadlines.set(id, now + PATIENCE);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: usize) {
+        // Dropping the stream takes it out of epoll: nothing else holds the descriptor.
+        self.all.remove(&id);
+        self.readable.remove(&id);
+        self.dirty.remove(&id);
+        self.silent.remove(&id);
+        self.deadlines.cancel(id);
+    }
+
+    fn drop_client(&mut self, id: usize, reason: CloseReason, events: &mut Vec<Event>) {
+        let known = self.all.get(&id).is_some_and(|client| !client.closing);
+        self.remove(id);
+        if known {
+            events.push(Event::Closed(ConnectionId(id), reason));
+        }
+    }
+
+    /// Writes what waits, as far as it is taken.
+    pub(super) fn flush(&mut self, now: Instant, events: &mut Vec<Event>) {
+        for (id, reason) in self.lost.drain(..) {
+            events.push(Event::Closed(ConnectionId(id), reason));
+        }
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(client) = self.all.get_mut(&id) else { continue };
+            match client.connection.flush() {
+                Err(error) => {
+                    self.drop_client(id, CloseReason::Failed(super::ConnectionError::Io(error)), events)
+                }
+                Ok(_) if client.closing && client.connection.pending() == 0 => self.remove(id),
+                Ok(0) => {}
+                Ok(_) if client.closing => self.deadlines.set(id, now + PATIENCE),
+                Ok(count) => {
+                    events.push(Event::Written(ConnectionId(id), count));
+                    if client.connection.can_read() {
+                        self.readable.insert(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads a bounded amount from everybody who has sent something.
+    pub(super) fn read(&mut self, scratch: &mut [u8], now: Instant, events: &mut Vec<Event>) {
+        let mut frames = Vec::new();
+        for id in std::mem::take(&mut self.readable) {
+            let Some(client) = self.all.get_mut(&id).filter(|client| !client.closing) else { continue };
+            if client.connection.is_paused() {
+                continue;
+            }
+            let result = client.connection.read(scratch, &mut frames);
+            let got_frame = !frames.is_empty();
+            events.extend(frames.drain(..).map(|payload| Event::Frame(ConnectionId(id), payload)));
+            if got_frame {
+                self.silent.remove(&id);
+            }
+            match result {
+                Err(error) => self.drop_client(id, CloseReason::Failed(error), events),
+                Ok(count) => self.after_read(id, count, got_frame, now, events),
+            }
+        }
+    }
+
+    fn after_read(
+        &mut self,
+        id: usize,
+        count: usize,
+        got_frame: bool,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) {
+        let silent = self.silent.contains(&id);
+        let Some(client) = self.all.get_mut(&id) else { return };
+        if client.connection.can_read() {
+            self.readable.insert(id);
+        }
+        if client.connection.has_ended() {
+            if client.connection.has_hung_up() {
+                return self.drop_client(id, CloseReason::Peer, events);
+            }
+            if !client.ended {
+                client.ended = true;
+                self.silent.remove(&id);
+                self.deadlines.cancel(id);
+                events.push(Event::Ended(ConnectionId(id)));
+            }
+            return;
+        }
+        client.progress += count;
+        if !client.connection.is_partial() && !silent {
+            self.deadlines.cancel(id);
+            client.progress = 0;
+        } else if client.accepted && (got_frame || client.progress >= STEP || !self.deadlines.has(id)) {
+            self.deadlines.set(id, now + PATIENCE);
+            client.progress = 0;
+        }
+    }
+
+    /// Lets those go whose patience has ended.
+    pub(super) fn expire(&mut self, now: Instant, events: &mut Vec<Event>) {
+        while let Some(id) = self.deadlines.expire(now) {
+            self.drop_client(id, CloseReason::Silent, events);
+        }
+    }
+}

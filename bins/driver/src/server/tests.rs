@@ -1,0 +1,225 @@
+//! The loop against clients of every manner.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream as Client;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use albatross_proto::frame;
+
+use super::*;
+use crate::listener;
+use crate::logging::{Color, Level, Logger};
+
+const LIMIT: usize = 1 << 20;
+
+struct Fixture {
+    server: Server,
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        let log = Logger::new("test", Level::Quiet, Color::Never);
+        let mut server = Server::new(Signals::new(&[]).unwrap()).unwrap();
+        server.listen(listener::bind(&path, &log).unwrap(), LIMIT).unwrap();
+        Self { server, path, _directory: directory }
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(&self.path).unwrap()
+    }
+
+    /// Polls until `wanted` takes one of the events.
+    fn until<T>(&mut self, mut wanted: impl FnMut(&mut Server, Event) -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut events = Vec::new();
+        while Instant::now() < end {
+            self.server.poll(Some(end), &mut events).unwrap();
+            let mut found = None;
+            for event in events.drain(..) {
+                found = found.or_else(|| wanted(&mut self.server, event));
+            }
+            if let Some(found) = found {
+                return found;
+            }
+        }
+        panic!("nothing came");
+    }
+
+    fn frame(&mut self) -> (ConnectionId, Vec<u8>) {
+        self.until(|_, event| match event {
+            Event::Frame(id, payload) => Some((id, payload)),
+            _ => None,
+        })
+    }
+
+    fn closed(&mut self) -> (ConnectionId, CloseReason) {
+        self.until(|_, event| match event {
+            Event::Closed(id, reason) => Some((id, reason)),
+            _ => None,
+        })
+    }
+}
+
+fn read_frame(client: &mut Client) -> Vec<u8> {
+    let mut header = [0; 4];
+    client.read_exact(&mut header).unwrap();
+    let mut payload = vec![0; usize::try_from(u32::from_be_bytes(header)).unwrap()];
+    client.read_exact(&mut payload).unwrap();
+    payload
+}
+
+#[test]
+fn a_frame_is_answered_and_the_connection_closed() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(&frame::frame(b"hello")).unwrap();
+    let (id, payload) = fixture.frame();
+    assert_eq!(payload, b"hello");
+    fixture.server.send(id, b"answer");
+    fixture.server.close(id);
+    fixture.server.poll(Some(Instant::now()), &mut Vec::new()).unwrap();
+    assert_eq!(read_frame(&mut client), b"answer");
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn who_has_stopped_sending_still_gets_an_answer() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(&frame::frame(b"hello")).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let id = fixture.until(|_, event| match event {
+        Event::Ended(id) => Some(id),
+        _ => None,
+    });
+    fixture.server.send(id, b"answer");
+    fixture.server.poll(Some(Instant::now()), &mut Vec::new()).unwrap();
+    assert_eq!(read_frame(&mut client), b"answer");
+    drop(client);
+    assert!(matches!(fixture.closed(), (closed, CloseReason::Peer) if closed == id));
+}
+
+#[test]
+fn broken_clients_go_and_others_are_served() {
+    let mut fixture = Fixture::new();
+    let _silent = fixture.connect();
+    let mut half = fixture.connect();
+    half.write_all(&[0, 0, 1, 0, 7]).unwrap();
+    let mut huge = fixture.connect();
+    huge.write_all(&[0x7f, 0xff, 0xff, 0xff]).unwrap();
+    assert!(matches!(fixture.closed(), (_, CloseReason::Failed(ConnectionError::Frame(_)))));
+    assert_eq!(huge.read(&mut [0]).unwrap(), 0);
+    drop(half);
+    assert!(matches!(fixture.closed(), (_, CloseReason::Failed(ConnectionError::Truncated))));
+    let mut good = fixture.connect();
+    good.write_all(&frame::frame(b"x")).unwrap();
+    assert_eq!(fixture.frame().1, b"x");
+}
+
+#[test]
+fn patience_ends_for_the_silent_and_the_slow_and_not_for_the_idle() {
+    let mut fixture = Fixture::new();
+    let _silent = fixture.connect();
+    let mut slow = fixture.connect();
+    slow.write_all(&frame::frame(b"first")).unwrap();
+    slow.write_all(&[0, 0, 1, 0, 7]).unwrap();
+    let (slow_id, _) = fixture.frame();
+    let mut idle = fixture.connect();
+    idle.write_all(&frame::frame(b"first")).unwrap();
+    let (idle_id, _) = fixture.frame();
+    let mut gone = Vec::new();
+    let now = Instant::now();
+    fixture.server.clients.expire(now + PATIENCE - Duration::from_secs(10), &mut gone);
+    assert!(gone.is_empty(), "{gone:?}");
+    fixture.server.clients.expire(now + PATIENCE, &mut gone);
+    let gone: Vec<_> = gone
+        .into_iter()
+        .map(|event| match event {
+            Event::Closed(id, CloseReason::Silent) => id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    assert!(gone.contains(&slow_id) && !gone.contains(&idle_id));
+    assert_eq!(fixture.server.clients.next_deadline(), None);
+}
+
+#[test]
+fn who_does_not_read_is_closed_and_costs_no_more_than_the_limit() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(&frame::frame(b"x")).unwrap();
+    let (id, _) = fixture.frame();
+    let large = vec![0; crate::connection::MAX_QUEUED / 4];
+    for _ in 0..5 {
+        fixture.server.send(id, &large);
+        assert!(fixture.server.pending(id) <= crate::connection::MAX_QUEUED);
+    }
+    assert!(matches!(fixture.closed(), (closed, CloseReason::Full) if closed == id));
+}
+
+#[test]
+fn no_commands_are_taken_from_who_does_not_read_the_answers() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(&frame::frame(b"x")).unwrap();
+    let (id, _) = fixture.frame();
+    fixture.server.send(id, &vec![0; 1 << 20]);
+    fixture.server.poll(Some(Instant::now()), &mut Vec::new()).unwrap();
+    assert!(fixture.server.pending(id) > crate::connection::PAUSE_READING);
+    client.write_all(&frame::frame(b"second")).unwrap();
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        fixture.server.poll(Some(Instant::now()), &mut events).unwrap();
+    }
+    assert!(!events.iter().any(|event| matches!(event, Event::Frame(..))), "{events:?}");
+    let reader = std::thread::spawn(move || read_frame(&mut client).len());
+    assert_eq!(fixture.frame(), (id, b"second".to_vec()));
+    drop(fixture);
+    // The rest may not have been written.
+    _ = reader.join();
+}
+
+#[test]
+fn the_silent_make_room() {
+    let mut fixture = Fixture::new();
+    let mut speaker = fixture.connect();
+    speaker.write_all(&frame::frame(b"x")).unwrap();
+    let (speaker_id, _) = fixture.frame();
+    let mut silent = Vec::new();
+    let crowded = loop {
+        silent.push(fixture.connect());
+        let mut events = Vec::new();
+        fixture.server.poll(Some(Instant::now()), &mut events).unwrap();
+        let gone = events.into_iter().find_map(|event| match event {
+            Event::Closed(id, CloseReason::Crowded) => Some(id),
+            _ => None,
+        });
+        if let Some(gone) = gone {
+            break gone;
+        }
+        assert!(silent.len() <= MAX_CLIENTS);
+    };
+    assert_ne!(crowded, speaker_id);
+    assert_eq!(silent.len(), MAX_CLIENTS);
+    assert_eq!(silent.first_mut().unwrap().read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_connection_of_our_own_is_served_alike() {
+    let mut fixture = Fixture::new();
+    let (ours, mut theirs) = Client::pair().unwrap();
+    let id = fixture.server.add(ours, LIMIT).unwrap();
+    fixture.server.send(id, b"question");
+    fixture.server.poll(Some(Instant::now()), &mut Vec::new()).unwrap();
+    assert_eq!(read_frame(&mut theirs), b"question");
+    theirs.write_all(&frame::frame(b"reply")).unwrap();
+    assert_eq!(fixture.frame(), (id, b"reply".to_vec()));
+    assert_eq!(fixture.server.timeout(None, true), None);
+}

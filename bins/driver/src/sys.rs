@@ -1,0 +1,28 @@
+//! The system calls that need unsafe code. It stands nowhere else in the programs that use this crate.
+#![allow(unsafe_code, reason = "this is the one module that may")]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The first descriptor that systemd passes on.
+const LISTEN_FDS_START: RawFd = 3;
+
+/// Takes descriptor 3 over, which systemd passed to this process. The caller has checked LISTEN_PID and
+/// LISTEN_FDS: the descriptor was open when the process started, and nobody else owns it.
+///
+/// # Errors
+/// Fails when it is called a second time, or when descriptor 3 is not open.
+pub fn take_inherited_descriptor() -> io::Result<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Err(io::Error::other("the descriptor passed by systemd was taken already"));
+    }
+    // SAFETY: F_SETFD takes no pointer; on a descriptor that is not open it fails.
+    if unsafe { libc::fcntl(LISTEN_FDS_START, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open (just checked) and was handed to this process by its parent for it to
+    // own, as the caller has checked; TAKEN makes sure that it gets one owner only.
+    Ok(unsafe { OwnedFd::from_raw_fd(LISTEN_FDS_START) })
+}
