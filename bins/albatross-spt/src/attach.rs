@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use albatross_spt::devices::{Device, DevicePlan, Properties, Source};
-use albatross_spt::options::Host;
+use albatross_spt::options::{DeviceOption, Host};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
@@ -62,21 +62,34 @@ fn open_block(file: Host<PathBuf>, sector_size: u16) -> Result<(OwnedFd, Propert
     Ok((file.into(), Properties::Block { capacity, sector_size }))
 }
 
-/// Takes over a descriptor that was handed over open, for reading and writing.
-pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, AttachError> {
-    let failed =
-        |source: nix::Error| AttachError::System { doing: "using the descriptor", source: source.into() };
-    // SAFETY: only asked whether it is open and how.
-    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
-    let flags = fcntl(borrowed, FcntlArg::F_GETFL).map_err(failed)?;
-    if OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE != OFlag::O_RDWR {
-        return Err(AttachError::System {
-            doing: "using the descriptor",
-            source: io::Error::new(io::ErrorKind::PermissionDenied, "not open for reading and writing"),
-        });
+/// Makes sure, before the tender opens anything itself, that the descriptors on the command line were handed over.
+pub(crate) fn check_inherited(options: &[DeviceOption]) -> Result<(), TenderError> {
+    for option in options {
+        if let Some(number) = option.setting.descriptor() {
+            check_usable(number)
+                .map_err(|source| TenderError::Attach { name: option.name.clone(), source })?;
+        }
     }
-    // SAFETY: the descriptor is open, is none of the standard ones, and the command line gives it to this device.
+    Ok(())
+}
+
+/// Takes over a descriptor that [`check_inherited`] found good.
+pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, AttachError> {
+    check_usable(number)?;
+    // SAFETY: the descriptor is open since before the tender opened any, is none of the standard ones, and the command
+    // line gives it to this device and no other.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn check_usable(number: RawFd) -> Result<(), AttachError> {
+    let failed = |source| AttachError::System { doing: "using the descriptor", source };
+    // SAFETY: only asked whether it is open and how.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = fcntl(borrowed, FcntlArg::F_GETFL).map_err(|errno| failed(errno.into()))?;
+    if OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_RDWR {
+        return Ok(());
+    }
+    Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "not open for reading and writing")))
 }
 
 /// The epoll set with the timer and the network devices.

@@ -4,7 +4,7 @@
 //!
 //! The tender refuses, with one line on standard error and status 1, whatever it cannot run.
 
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 mod attach;
 mod enter;
@@ -37,8 +37,9 @@ const ABI_VERSION: u32 = 2;
 /// The start of the program. Rust's own start is left out because it ignores SIGPIPE and catches SIGSEGV, and the guest
 /// would inherit both.
 // SAFETY: the symbol is the one the C library calls, with the signature it calls it by.
-#[unsafe(no_mangle)]
-extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
+#[cfg_attr(not(test), unsafe(export_name = "main"))]
+#[cfg_attr(test, unsafe(export_name = "tender_main"))]
+extern "C" fn start(_: c_int, _: *const *const c_char) -> c_int {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     match Request::parse(arguments) {
@@ -61,6 +62,7 @@ extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
 fn run(options: &Options) -> Result<Infallible, TenderError> {
     sandbox::check_personality()?;
     sandbox::fill_standard_descriptors()?;
+    attach::check_inherited(&options.devices)?;
     let command_line = bootinfo::command_line(&options.arguments)?;
     let image = Image::open(&options.kernel)?;
     let manifest = image.manifest()?;

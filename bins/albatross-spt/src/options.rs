@@ -152,6 +152,10 @@ impl Collected {
         if self.devices.iter().any(|other| other.name == name && other.setting.is_like(&setting)) {
             return Err(refuse(Problem::Twice));
         }
+        let descriptor = setting.descriptor();
+        if descriptor.is_some() && self.devices.iter().any(|other| other.setting.descriptor() == descriptor) {
+            return Err(refuse(Problem::Descriptor));
+        }
         self.devices.push(DeviceOption { name: name.to_owned(), setting });
         Ok(())
     }
@@ -165,6 +169,15 @@ impl Setting {
             b"--block" => path(value).map(Self::Block).ok_or(Problem::Path),
             b"--block-sector-size" => sector_size(value).map(Self::SectorSize).ok_or(Problem::SectorSize),
             _ => Err(Problem::Unknown),
+        }
+    }
+
+    /// The open descriptor that a device is attached to, when it was given so.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<i32> {
+        match self {
+            Self::Net(Host::Open(descriptor)) | Self::Block(Host::Open(descriptor)) => Some(*descriptor),
+            _ => None,
         }
     }
 
@@ -254,6 +267,8 @@ pub enum Problem {
     Unknown,
     /// It was given before.
     Twice,
+    /// Another device has the same descriptor.
+    Descriptor,
     /// The memory is no number of MiB above 0 that fits.
     Memory,
     /// The device's name is malformed.
@@ -284,6 +299,7 @@ impl fmt::Display for Problem {
         f.write_str(match self {
             Self::Unknown => "unknown, or without `=`, see --help",
             Self::Twice => "given twice",
+            Self::Descriptor => "the descriptor is given to another device",
             Self::Memory => "the size has to be a number of MiB above 0 that fits 64 bits of bytes",
             Self::Name => "a device name has 1 to 67 letters and digits",
             Self::Interface => "an interface has a name of 1 to 15 bytes, or is @ and a descriptor from 3 up",
@@ -417,6 +433,12 @@ mod tests {
         ] {
             assert_eq!(problem(argument), expected, "{argument}");
         }
+    }
+
+    #[test]
+    fn a_descriptor_has_one_owner() {
+        let error = parse(&["--net:a=@5", "--block:b=@5", "k"]).unwrap_err();
+        assert!(matches!(error, OptionError::Option { problem: Problem::Descriptor, .. }));
     }
 
     #[test]

