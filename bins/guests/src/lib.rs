@@ -14,12 +14,14 @@
 
 mod boot;
 mod console;
+mod device;
 mod memory;
 pub mod notes;
 pub mod sys;
 
 pub use boot::{Arguments, Guest, Ready};
 pub use console::Console;
+pub use device::{Block, Net};
 
 /// Stops with status 255, as a Solo5 guest does that cannot go on.
 #[panic_handler]

@@ -9,7 +9,10 @@ pub const CLOCK_MONOTONIC: u64 = 1;
 /// `clock_gettime`: time since 1970.
 pub const CLOCK_REALTIME: u64 = 0;
 
+const SYS_READ: u64 = 0;
 const SYS_WRITE: u64 = 1;
+const SYS_PREAD64: u64 = 17;
+const SYS_PWRITE64: u64 = 18;
 const SYS_ARCH_PRCTL: u64 = 158;
 const SYS_CLOCK_GETTIME: u64 = 228;
 const SYS_EXIT_GROUP: u64 = 231;
@@ -85,15 +88,39 @@ fn descriptor(number: i32) -> u64 {
 /// Writes bytes to the console. Short writes are carried on; an error loses the rest, as Solo5 does.
 pub fn write_all(fd: i32, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        // SAFETY: the kernel reads `bytes`, which is valid for its length.
-        let written =
-            unsafe { call(SYS_WRITE, [descriptor(fd), bytes.as_ptr() as u64, bytes.len() as u64, 0, 0, 0]) };
+        let written = write(fd, bytes);
         match usize::try_from(written).ok().and_then(|count| bytes.get(count..)) {
             Some(rest) if written > 0 => bytes = rest,
             _ if written == EINTR => {}
             _ => return,
         }
     }
+}
+
+/// `write`: the number of bytes, or an error below 0.
+pub fn write(fd: i32, bytes: &[u8]) -> i64 {
+    // SAFETY: the kernel reads `bytes`, which is valid for its length.
+    unsafe { call(SYS_WRITE, [descriptor(fd), bytes.as_ptr() as u64, bytes.len() as u64, 0, 0, 0]) }
+}
+
+/// `read`: the number of bytes, or an error below 0.
+pub fn read(fd: i32, buffer: &mut [u8]) -> i64 {
+    // SAFETY: the kernel writes to `buffer`, which is valid for its length.
+    unsafe { call(SYS_READ, [descriptor(fd), buffer.as_mut_ptr() as u64, buffer.len() as u64, 0, 0, 0]) }
+}
+
+/// `pread64`: the number of bytes, or an error below 0.
+pub fn pread(fd: i32, buffer: &mut [u8], offset: u64) -> i64 {
+    // SAFETY: the kernel writes to `buffer`, which is valid for its length.
+    unsafe {
+        call(SYS_PREAD64, [descriptor(fd), buffer.as_mut_ptr() as u64, buffer.len() as u64, offset, 0, 0])
+    }
+}
+
+/// `pwrite64`: the number of bytes, or an error below 0.
+pub fn pwrite(fd: i32, bytes: &[u8], offset: u64) -> i64 {
+    // SAFETY: the kernel reads `bytes`, which is valid for its length.
+    unsafe { call(SYS_PWRITE64, [descriptor(fd), bytes.as_ptr() as u64, bytes.len() as u64, offset, 0, 0]) }
 }
 
 /// Ends the guest.

@@ -1,0 +1,66 @@
+//! Fills the block device `disk` with a pattern, reads it back, and exits with 0 when every sector is right. `--read` only
+//! reads and verifies. `--outside=OFFSET` and `--size=N` make one read that the tender forbids.
+
+#![no_std]
+#![no_main]
+
+use core::fmt::Write as _;
+
+use solo5::{Block, Console, Guest};
+
+solo5::guest!(main, block "disk");
+
+/// The largest sector a tender knows.
+const MAX_SECTOR_BYTES: usize = 32768;
+
+fn main(guest: &Guest) -> u8 {
+    let mut console = Console::new();
+    let Some(disk) = guest.block("disk") else { return 2 };
+    let _ = writeln!(console, "disk of {} bytes, sectors of {} bytes", disk.capacity, disk.sector_size);
+    let mut buffer = [0; MAX_SECTOR_BYTES];
+    let sector = usize::from(disk.sector_size);
+    if guest.value(b"--outside=").is_some() || guest.value(b"--size=").is_some() {
+        let offset = guest.number(b"--outside=").unwrap_or(0);
+        let size = guest.number(b"--size=").and_then(|size| usize::try_from(size).ok()).unwrap_or(sector);
+        return u8::from(disk.read(offset, buffer.get_mut(..size).unwrap_or_default()));
+    }
+    let Some(buffer) = buffer.get_mut(..sector) else { return 3 };
+    if guest.value(b"--read").is_none() && !for_each_sector(&disk, |offset| write(&disk, offset, buffer)) {
+        return 4;
+    }
+    if !for_each_sector(&disk, |offset| verify(&disk, offset, buffer)) {
+        return 5;
+    }
+    let _ = writeln!(console, "verified");
+    0
+}
+
+fn for_each_sector(disk: &Block, mut action: impl FnMut(u64) -> bool) -> bool {
+    let mut offset = 0;
+    while offset < disk.capacity {
+        if !action(offset) {
+            return false;
+        }
+        offset += u64::from(disk.sector_size);
+    }
+    true
+}
+
+fn write(disk: &Block, offset: u64, buffer: &mut [u8]) -> bool {
+    for (place, byte) in buffer.iter_mut().zip(pattern(offset)) {
+        *place = byte;
+    }
+    disk.write(offset, buffer)
+}
+
+fn verify(disk: &Block, offset: u64, buffer: &mut [u8]) -> bool {
+    buffer.fill(0);
+    disk.read(offset, buffer) && buffer.iter().zip(pattern(offset)).all(|(found, byte)| *found == byte)
+}
+
+/// The offset of the sector in every eight bytes of it, with the place among them mixed in.
+fn pattern(offset: u64) -> impl Iterator<Item = u8> {
+    (0..).flat_map(move |index: u64| {
+        (offset ^ (index << 48)).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()
+    })
+}
