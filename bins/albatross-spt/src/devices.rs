@@ -190,3 +190,32 @@ impl fmt::Display for DeviceError {
 }
 
 impl Error for DeviceError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_device_in_the_manifest() {
+        let mut manifest = [0; 8 + 2 * ENTRY_BYTES];
+        let properties = Properties::Net { mac: [2, 3, 4, 5, 6, 7], mtu: 0x0579 };
+        let device = Device { index: 1, descriptor: 9, properties };
+        device.describe(&mut manifest);
+        let entry = &manifest[8 + ENTRY_BYTES..];
+        assert_eq!(entry[72..80], [2, 3, 4, 5, 6, 7, 0x79, 5]);
+        assert_eq!((&entry[88..92], entry[96]), (&[9, 0, 0, 0][..], 1));
+        assert_eq!(device.event_mark(), Some(1));
+    }
+
+    #[test]
+    fn a_block_device_in_the_manifest() {
+        let mut manifest = [0; 8 + 2 * ENTRY_BYTES];
+        let properties = Properties::Block { capacity: 0x0102_0300, sector_size: 512 };
+        let device = Device { index: 1, descriptor: 5, properties };
+        device.describe(&mut manifest);
+        let entry = &manifest[8 + ENTRY_BYTES..];
+        assert_eq!(entry[72..82], [0, 3, 2, 1, 0, 0, 0, 0, 0, 2]);
+        assert_eq!((&entry[88..92], entry[96]), (&[5, 0, 0, 0][..], 1));
+        assert_eq!(device.event_mark(), None);
+    }
+}

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 
 use albatross_spt::bootinfo::CommandLineTooLong;
 use albatross_spt::devices::DeviceError;
-use albatross_spt::elf::ElfError;
-use albatross_spt::loader::LoadError;
-use albatross_spt::notes::NoteError;
+use albatross_spt::image::ImageError;
 use albatross_spt::options::OptionError;
 
 /// Why the tender gives up.
@@ -20,9 +18,7 @@ pub(crate) enum TenderError {
     Options(OptionError),
     /// The guest's arguments are too long.
     CommandLine(CommandLineTooLong),
-    /// The image cannot be opened or read.
-    Open { path: PathBuf, source: io::Error },
-    /// The image is refused.
+    /// The image cannot be read or is refused.
     Image { path: PathBuf, source: ImageError },
     /// The devices do not fit the image.
     Devices(DeviceError),
@@ -34,20 +30,6 @@ pub(crate) enum TenderError {
     System { doing: &'static str, source: io::Error },
     /// The process makes all that is readable executable.
     ReadImpliesExec,
-}
-
-/// What is wrong with an image.
-#[derive(Debug)]
-#[non_exhaustive]
-pub(crate) enum ImageError {
-    /// Its header.
-    Elf(ElfError),
-    /// The table of program headers is not in the file.
-    Table,
-    /// A note.
-    Note { index: Option<usize>, source: NoteError },
-    /// Its layout.
-    Load(LoadError),
 }
 
 /// Why a device cannot be attached.
@@ -154,7 +136,6 @@ impl fmt::Display for TenderError {
         match self {
             Self::Options(error) => error.fmt(f),
             Self::CommandLine(error) => error.fmt(f),
-            Self::Open { path, source } => write!(f, "{path:?}: {source}"),
             Self::Image { path, source } => write!(f, "{path:?}: {source}"),
             Self::Devices(error) => error.fmt(f),
             Self::Attach { name, source } => write!(f, "could not attach device '{name}': {source}"),
@@ -168,18 +149,6 @@ impl fmt::Display for TenderError {
 }
 
 impl Error for TenderError {}
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Elf(error) => error.fmt(f),
-            Self::Table => f.write_str("the program headers are not in the file"),
-            Self::Note { index: Some(index), source } => write!(f, "program header {index}: {source}"),
-            Self::Note { index: None, source } => source.fmt(f),
-            Self::Load(error) => error.fmt(f),
-        }
-    }
-}
 
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,92 +1,151 @@
-//! The image file: read in small pieces, its segments straight into guest memory.
+//! An image as the tender goes through it: header, program headers, notes, plan. Only the places that matter are read,
+//! so that a large image costs no more than a small one.
+//!
+//! The bytes come from a [`Source`]: the program's is a file, a test's or a fuzzer's a byte string.
 
-use std::fs::File;
+use std::error::Error;
+use std::fmt;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 
-use albatross_spt::elf::{HEADER_BYTES, Header, ProgramHeader, program_headers};
-use albatross_spt::loader::{self, LoadPlan};
-use albatross_spt::notes::{MAX_NOTE_BYTES, Manifest, NoteError, Notes};
+use crate::elf::{ElfError, HEADER_BYTES, Header, ProgramHeader, program_headers};
+use crate::loader::{self, LoadError, LoadPlan};
+use crate::notes::{MAX_NOTE_BYTES, Manifest, NoteError, Notes};
 
-use crate::error::{ImageError, TenderError};
-use crate::memory::GuestMemory;
+/// Where the bytes of an image are.
+pub trait Source {
+    /// How many there are.
+    fn size(&self) -> u64;
 
-/// An open image whose headers have been read.
-pub(crate) struct Image {
-    path: PathBuf,
-    file: File,
-    size: u64,
+    /// Fills a buffer from a place; the whole range lies within [`Source::size`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when the bytes cannot be had.
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl Source for &[u8] {
+    fn size(&self) -> u64 {
+        self.len().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).ok();
+        let bytes = start.and_then(|start| self.get(start..)).and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// An image whose headers have been read.
+#[derive(Debug)]
+pub struct Image<S> {
+    source: S,
     header: Header,
     program_headers: Vec<ProgramHeader>,
 }
 
-impl Image {
-    /// Opens an image and reads its headers.
-    pub(crate) fn open(path: &Path) -> Result<Self, TenderError> {
-        let open = |source| TenderError::Open { path: path.to_owned(), source };
-        let image = |source| TenderError::Image { path: path.to_owned(), source };
-        // Not to wait for the other end, should this be a fifo.
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(open)?;
-        let metadata = file.metadata().map_err(open)?;
-        if !metadata.is_file() {
-            return Err(open(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
-        let size = metadata.len();
-        let start = read(&file, 0, HEADER_BYTES, size).map_err(open)?;
-        let header = Header::parse(&start).map_err(|error| image(ImageError::Elf(error)))?;
-        let table = read(&file, header.table_offset, header.table_bytes(), size).map_err(open)?;
+impl<S: Source> Image<S> {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the source does, or when this is not an executable for this machine.
+    pub fn open(source: S) -> Result<Self, ImageError> {
+        let start = read(&source, 0, HEADER_BYTES)?;
+        let header = Header::parse(&start).map_err(ImageError::Elf)?;
+        let table = read(&source, header.table_offset, header.table_bytes())?;
         if table.len() != header.table_bytes() {
-            return Err(image(ImageError::Table));
+            return Err(ImageError::Table);
         }
-        Ok(Self { path: path.to_owned(), file, size, header, program_headers: program_headers(&table) })
+        Ok(Self { source, header, program_headers: program_headers(&table) })
     }
 
     /// The manifest, once both Solo5 notes have been found good.
-    pub(crate) fn manifest(&self) -> Result<Manifest, TenderError> {
-        let refuse = |index, source| self.refuse(ImageError::Note { index, source });
+    ///
+    /// # Errors
+    ///
+    /// Fails when a note is missing, malformed, or not for this tender.
+    pub fn manifest(&self) -> Result<Manifest, ImageError> {
         let mut notes = Notes::default();
         for (index, header) in loader::notes(&self.program_headers) {
+            let refuse = |source| ImageError::Note { index: Some(index), source };
             let length = usize::try_from(header.file_size).unwrap_or(MAX_NOTE_BYTES).min(MAX_NOTE_BYTES);
-            let bytes = read(&self.file, header.offset, length, self.size)
-                .map_err(|source| self.open_error(source))?;
+            let bytes = read(&self.source, header.offset, length)?;
             if bytes.len() != length {
-                return Err(refuse(Some(index), NoteError::Truncated));
+                return Err(refuse(NoteError::Truncated));
             }
-            notes.add(&bytes).map_err(|error| refuse(Some(index), error))?;
+            notes.add(&bytes).map_err(refuse)?;
         }
-        notes.finish().map_err(|error| refuse(None, error))
+        notes.finish().map_err(|source| ImageError::Note { index: None, source })
     }
 
     /// What to load where in a guest with so many bytes of memory.
-    pub(crate) fn plan(&self, memory_size: u64) -> Result<LoadPlan, TenderError> {
-        LoadPlan::new(&self.header, &self.program_headers, self.size, memory_size)
-            .map_err(|error| self.refuse(ImageError::Load(error)))
+    ///
+    /// # Errors
+    ///
+    /// Fails when a segment breaks a rule.
+    pub fn plan(&self, memory_size: u64) -> Result<LoadPlan, ImageError> {
+        LoadPlan::new(&self.header, &self.program_headers, self.source.size(), memory_size)
+            .map_err(ImageError::Load)
     }
 
-    /// Loads and protects the segments. Guest memory is zero where no bytes of the file go.
-    pub(crate) fn load(&self, plan: &LoadPlan, memory: &mut GuestMemory) -> Result<(), TenderError> {
-        for segment in &plan.segments {
-            let place = memory.slice(segment.address, segment.file_size)?;
-            self.file.read_exact_at(place, segment.file_offset).map_err(|source| self.open_error(source))?;
-            memory.protect(segment)?;
-        }
-        Ok(())
-    }
-
-    fn refuse(&self, source: ImageError) -> TenderError {
-        TenderError::Image { path: self.path.clone(), source }
-    }
-
-    fn open_error(&self, source: io::Error) -> TenderError {
-        TenderError::Open { path: self.path.clone(), source }
+    /// Where the bytes are.
+    pub fn source(&self) -> &S {
+        &self.source
     }
 }
 
-/// Up to `length` bytes at a place in a file of `size` bytes: fewer where the file ends, none beyond it.
-fn read(file: &File, offset: u64, length: usize, size: u64) -> io::Result<Vec<u8>> {
-    let available = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+/// Up to `length` bytes from a place: fewer where the source ends, none beyond it.
+fn read(source: &impl Source, offset: u64, length: usize) -> Result<Vec<u8>, ImageError> {
+    let available = usize::try_from(source.size().saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length.min(available)];
-    file.read_exact_at(&mut bytes, offset)?;
+    source.read(offset, &mut bytes).map_err(ImageError::Read)?;
     Ok(bytes)
+}
+
+/// What is wrong with an image.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// It cannot be read.
+    Read(io::Error),
+    /// Its ELF header.
+    Elf(ElfError),
+    /// The table of program headers is not in the file.
+    Table,
+    /// A note.
+    Note {
+        /// Index of its program header; none when the note is missing.
+        index: Option<usize>,
+        /// What is wrong with it.
+        source: NoteError,
+    },
+    /// Its layout.
+    Load(LoadError),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::Elf(error) => error.fmt(f),
+            Self::Table => f.write_str("the program headers are not in the file"),
+            Self::Note { index: Some(index), source } => write!(f, "program header {index}: {source}"),
+            Self::Note { index: None, source } => source.fmt(f),
+            Self::Load(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ImageError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            Self::Elf(error) => Some(error),
+            Self::Table => None,
+            Self::Note { source, .. } => Some(source),
+            Self::Load(error) => Some(error),
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! * [`elf`] reads the ELF header and the program headers;
 //! * [`loader`] turns them into a [`loader::LoadPlan`] or refuses them;
 //! * [`notes`] reads the Solo5 notes;
+//! * [`image`] goes through an image with these three, from a file or from any bytes;
 //! * [`options`] reads the command line, and [`devices`] matches it with the manifest;
 //! * [`bootinfo`] lays out what the guest finds at its start;
 //! * [`filter`] is the list of system calls a guest may make.
@@ -16,6 +17,7 @@ pub mod bootinfo;
 pub mod devices;
 pub mod elf;
 pub mod filter;
+pub mod image;
 pub mod loader;
 pub mod notes;
 pub mod options;

@@ -9,7 +9,7 @@
 mod attach;
 mod enter;
 mod error;
-mod image;
+mod kernel;
 mod memory;
 mod sandbox;
 mod tap;
@@ -27,7 +27,7 @@ use albatross_spt::options::{Options, Request, USAGE};
 
 use crate::attach::{Attached, Events};
 use crate::error::{TenderError, When as _};
-use crate::image::Image;
+use crate::kernel::Kernel;
 use crate::memory::GuestMemory;
 
 const PROGRAM: &str = "albatross-spt";
@@ -64,9 +64,9 @@ fn run(options: &Options) -> Result<Infallible, TenderError> {
     sandbox::fill_standard_descriptors()?;
     attach::check_inherited(&options.devices)?;
     let command_line = bootinfo::command_line(&options.arguments)?;
-    let image = Image::open(&options.kernel)?;
-    let manifest = image.manifest()?;
-    let plan = image.plan(options.memory_size)?;
+    let kernel = Kernel::open(&options.kernel)?;
+    let manifest = kernel.manifest()?;
+    let plan = kernel.plan(options.memory_size)?;
     let attached = devices::plan(&manifest, &options.devices)?
         .into_iter()
         .map(attach::attach)
@@ -75,8 +75,8 @@ fn run(options: &Options) -> Result<Infallible, TenderError> {
     if options.exec_heap {
         say(&format!("{PROGRAM}: warning: the guest may execute its heap and stack (--x-exec-heap)\n"));
     }
-    image.load(&plan, &mut memory)?;
-    drop(image);
+    kernel.load(&plan, &mut memory)?;
+    drop(kernel);
 
     let events = Events::new(&attached)?;
     let devices: Vec<Device> = attached.iter().map(|attached| attached.device).collect();

@@ -340,3 +340,73 @@ fn target_name(target: u32) -> &'static str {
         _ => "an unknown target",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, kind: u32) -> Vec<u8> {
+        let mut entry = vec![0; ENTRY_BYTES];
+        field::put(&mut entry, 0, name.as_bytes());
+        field::put(&mut entry, 68, &kind.to_le_bytes());
+        entry
+    }
+
+    fn manifest(devices: &[Vec<u8>]) -> Result<Manifest, NoteError> {
+        let mut bytes = vec![1, 0, 0, 0, 0, 0, 0, 0];
+        field::put(&mut bytes, 4, &u32::try_from(devices.len() + 1).unwrap().to_le_bytes());
+        bytes.extend(entry("", RESERVED_FIRST));
+        bytes.extend(devices.concat());
+        Manifest::parse(&bytes)
+    }
+
+    fn rule(entry: Vec<u8>) -> EntryRule {
+        match manifest(&[entry]) {
+            Err(NoteError::Entry { index: 1, rule }) => rule,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn devices_in_order() {
+        let manifest = manifest(&[entry("service", NET_BASIC), entry("disk0", BLOCK_BASIC)]).unwrap();
+        let devices: Vec<_> =
+            manifest.devices().iter().map(|device| (device.name.as_str(), device.kind)).collect();
+        assert_eq!(devices, [("service", DeviceKind::Net), ("disk0", DeviceKind::Block)]);
+        assert_eq!(manifest.bytes().len(), 8 + 3 * 104);
+    }
+
+    #[test]
+    fn the_largest_manifest_and_one_more() {
+        let devices: Vec<_> = (0..64).map(|number| entry(&format!("d{number}"), NET_BASIC)).collect();
+        assert_eq!(manifest(&devices[..63]).unwrap().devices().len(), 63);
+        assert!(matches!(manifest(&devices), Err(NoteError::ManifestSize { entries: 65, .. })));
+        assert_eq!(HEADER_BYTES + 6668, MAX_NOTE_BYTES);
+    }
+
+    #[test]
+    fn names() {
+        assert!(manifest(&[entry(&"x".repeat(67), NET_BASIC)]).is_ok());
+        for name in [&"x".repeat(68), "", "a-b", "a b", "a\"", "a\n", "\u{e9}", "a\0b"] {
+            assert_eq!(rule(entry(name, NET_BASIC)), EntryRule::Name, "{name:?}");
+        }
+        let twice = manifest(&[entry("a", NET_BASIC), entry("a", BLOCK_BASIC)]);
+        assert_eq!(twice.unwrap_err(), NoteError::Entry { index: 2, rule: EntryRule::Duplicate });
+    }
+
+    #[test]
+    fn types() {
+        for kind in [0, 3, RESERVED_FIRST, RESERVED_FIRST + 1, u32::MAX] {
+            assert_eq!(rule(entry("a", kind)), EntryRule::Type, "{kind:#x}");
+        }
+    }
+
+    #[test]
+    fn fields_of_the_tender() {
+        for at in 72..ENTRY_BYTES {
+            let mut entry = entry("a", BLOCK_BASIC);
+            entry[at] = 1;
+            assert_eq!(rule(entry), EntryRule::Fields, "{at}");
+        }
+    }
+}
