@@ -2,6 +2,7 @@
 //!
 //! * [`resources`]: the tree of policies, unikernels and block devices, and what it admits.
 //! * [`image`]: what a Solo5 image says about itself.
+//! * [`mac`]: the addresses of network devices that none was given for.
 //! * [`restart`]: whether and when a unikernel that ended is started again.
 //! * [`console`], [`vmmd`]: the machines of the daemons. A machine is a plain struct with one entrance,
 //!   `handle(now, input)`, that returns what is to be done; it owns all rules and no file descriptor.
@@ -17,6 +18,7 @@ pub mod console;
 pub mod image;
 #[cfg(feature = "certificates")]
 pub mod issue;
+pub mod mac;
 pub mod resources;
 pub mod restart;
 pub mod vmmd;
