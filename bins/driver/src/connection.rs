@@ -162,15 +162,31 @@ impl<S> Connection<S> {
     /// [`QueueFull`]; nothing of the frame is queued then.
     pub fn send(&mut self, payload: &[u8]) -> Result<(), QueueFull> {
         let header = frame::header(payload.len()).ok_or(QueueFull)?;
-        if self.pending() + header.len() + payload.len() > MAX_QUEUED {
+        self.make_room(header.len() + payload.len())?;
+        self.queue.extend_from_slice(&header);
+        self.queue.extend_from_slice(payload);
+        Ok(())
+    }
+
+    /// Puts whole frames, headers included, into the queue.
+    ///
+    /// # Errors
+    /// [`QueueFull`]; nothing of them is queued then.
+    pub fn send_frames(&mut self, frames: &[u8]) -> Result<(), QueueFull> {
+        self.make_room(frames.len())?;
+        self.queue.extend_from_slice(frames);
+        Ok(())
+    }
+
+    fn make_room(&mut self, octets: usize) -> Result<(), QueueFull> {
+        if self.pending() + octets > MAX_QUEUED {
             return Err(QueueFull);
         }
+        // Moving what waits costs less than what was written in the meantime.
         if self.written > 0 && self.written >= self.pending() {
             self.queue.drain(..self.written);
             self.written = 0;
         }
-        self.queue.extend_from_slice(&header);
-        self.queue.extend_from_slice(payload);
         Ok(())
     }
 }

@@ -202,7 +202,12 @@ impl Server {
     /// Queues `payload` as one frame; [`Self::poll`] writes it. Nothing is sent on a connection that is
     /// gone. Where the peer does not read, the connection is closed, which the next poll reports.
     pub fn send(&mut self, connection: ConnectionId, payload: &[u8]) {
-        self.clients.send(connection.0, payload);
+        self.clients.send(connection.0, |queue| queue.send(payload));
+    }
+
+    /// The same for whole frames, headers included.
+    pub fn send_frames(&mut self, connection: ConnectionId, frames: &[u8]) {
+        self.clients.send(connection.0, |queue| queue.send_frames(frames));
     }
 
     /// Octets that wait to be written on `connection`.

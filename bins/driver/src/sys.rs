@@ -1,12 +1,25 @@
-//! The system calls that need unsafe code. It stands nowhere else in the programs that use this crate.
+//! System calls of the whole process, and those that need unsafe code: it stands nowhere else in the
+//! programs that use this crate.
 #![allow(unsafe_code, reason = "this is the one module that may")]
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// The first descriptor that systemd passes on.
 const LISTEN_FDS_START: RawFd = 3;
+
+/// Lets this process have as many descriptors as it may. Programs that hold one for each unikernel need
+/// more than the usual 1024.
+///
+/// # Errors
+/// Those of the system calls.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
 
 /// Takes descriptor 3 over, which systemd passed to this process. The caller has checked LISTEN_PID and
 /// LISTEN_FDS: the descriptor was open when the process started, and nobody else owns it.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mio::net::UnixStream;
 
 use super::{CloseReason, ConnectionId, Event, MAX_CLIENTS, PATIENCE, STEP};
-use crate::connection::Connection;
+use crate::connection::{Connection, QueueFull};
 use crate::timer::Timers;
 
 #[derive(Debug, Default)]
@@ -91,9 +91,14 @@ impl Clients {
         true
     }
 
-    pub(super) fn send(&mut self, id: usize, payload: &[u8]) {
+    /// Lets `queue` queue something on a connection that is not closing.
+    pub(super) fn send(
+        &mut self,
+        id: usize,
+        queue: impl FnOnce(&mut Connection<UnixStream>) -> Result<(), QueueFull>,
+    ) {
         let Some(client) = self.all.get_mut(&id).filter(|client| !client.closing) else { return };
-        if client.connection.send(payload).is_ok() {
+        if queue(&mut client.connection).is_ok() {
             self.dirty.insert(id);
         } else {
             self.remove(id);
