@@ -4,7 +4,7 @@
 //! * [`image`]: what a Solo5 image says about itself.
 //! * [`mac`]: the addresses of network devices that none was given for.
 //! * [`restart`]: whether and when a unikernel that ended is started again.
-//! * [`console`], [`vmmd`]: the machines of the daemons. A machine is a plain struct with one entrance,
+//! * [`console`], [`vmmd`] and what they share, [`machine`]: the machines of the daemons. A machine is a plain struct with one entrance,
 //!   `handle(now, input)`, that returns what is to be done; it owns all rules and no file descriptor.
 //! * [`certificate`], [`authority`], [`issue`] (feature `certificates`): the path verifier, what a verified
 //!   path may do, and the making of certificates.
@@ -19,6 +19,7 @@ pub mod image;
 #[cfg(feature = "certificates")]
 pub mod issue;
 pub mod mac;
+pub mod machine;
 pub mod resources;
 pub mod restart;
 pub mod vmmd;

@@ -40,13 +40,13 @@ macro_rules! daemon_options {
     (
         $(#[$($meta:tt)*])*
         $visibility:vis struct $name:ident {
-            $($(#[$($field_meta:tt)*])* $field_visibility:vis $field:ident : $type:ty),* $(,)?
+            $($(#[$($field_meta:tt)*])* $field_visibility:vis $field:ident : $type:ident $(<$parameter:ident>)?),* $(,)?
         }
     ) => {
         $(#[$($meta)*])*
         #[derive(Debug, argh::FromArgs, argh::ArgsInfo)]
         $visibility struct $name {
-            $($(#[$($field_meta)*])* $field_visibility $field: $type,)*
+            $($(#[$($field_meta)*])* $field_visibility $field: $type $(<$parameter>)?,)*
             /// directory of sockets, fifos and running images (/run/albatross)
             #[argh(option, arg_name = "DIR")]
             tmpdir: Option<std::path::PathBuf>,

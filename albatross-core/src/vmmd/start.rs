@@ -1,0 +1,341 @@
+//! Starting a unikernel: one task after the other, and everything undone when one fails.
+//!
+//! The order: the image is looked at (where that was not done before), a tender is found, the image is
+//! placed, the fifo is made, the console daemon opens it, a tap is made for each network device, the
+//! record is persisted, the tender is started. What is held is noted in [`Start`], so that whatever
+//! fails leaves nothing behind.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use albatross_proto::command::ConsoleCommand;
+use albatross_proto::{Command, Header, Int, Name, Payload, Time, Wire};
+
+use super::command::not_found;
+use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
+use super::{
+    CONSOLE_PATIENCE, CONSOLE_RETRY, Output, Outcome, Phase, Task, TaskFailure, Timer, Undo, Vmmd, Waiting,
+};
+use crate::image;
+use crate::machine::{Level, Now};
+
+impl Vmmd {
+    /// Begins to start what is on record and does not run.
+    pub(super) fn begin_start(&mut self, now: Now, name: &Name, cause: Cause) {
+        let Some(unikernel) = self.unikernels.get_mut(name) else { return };
+        unikernel.since = now.wall;
+        unikernel.state = State::Starting(Box::new(Start::new(Step::LoadImage, cause)));
+        if !unikernel.admitted {
+            if let Err(refusal) = self.resources.insert_unikernel(name, &unikernel.arguments) {
+                return self.abort(now, name, &refusal.to_string());
+            }
+            unikernel.admitted = true;
+        }
+        self.next_step(now, name);
+    }
+
+    /// Starts what has waited long enough.
+    pub(super) fn start_if_due(&mut self, now: Now, name: &Name) {
+        let Some(State::Waiting { until, .. }) = self.unikernels.get(name).map(|unikernel| &unikernel.state) else {
+            return;
+        };
+        let due = *until <= now.monotonic;
+        if !due || self.phase != Phase::Serving {
+            return;
+        }
+        if self.console.connected {
+            self.begin_start(now, name, Cause::Again);
+        }
+        // Else all that wait are looked at again when the console daemon is reached.
+    }
+
+    /// Issues the task of the step that the start has come to.
+    pub(super) fn next_step(&mut self, now: Now, name: &Name) {
+        let Some((unikernel, start)) = self.starting(name) else { return };
+        let step = start.step;
+        let task = match step {
+            Step::LoadImage if unikernel.image.is_some() => return self.go_on(now, name, Step::FindTender),
+            Step::LoadImage => Task::LoadImage { path: self.config.stored_image(&unikernel.digest) },
+            Step::FindTender => {
+                let Some(image) = &unikernel.image else { return self.abort(now, name, "its image is not known") };
+                Task::FindTender { target: image.target, abi_version: image.abi_version }
+            }
+            Step::PlaceImage => {
+                let from = self.config.stored_image(&unikernel.digest);
+                Task::PlaceImage { from, to: self.config.image(name) }
+            }
+            Step::MakeFifo => Task::MakeFifo { path: self.config.fifo(name) },
+            Step::Console => return self.console_add_for_start(now, name),
+            Step::Tap(index) => match unikernel.arguments.net_devices.get(index) {
+                None => return self.go_on(now, name, Step::Persist),
+                Some(net) => match net.host_bridge().as_str() {
+                    None => return self.abort(now, name, "the name of a bridge is not UTF-8"),
+                    Some(bridge) => Task::MakeTap { bridge: bridge.to_owned() },
+                },
+            },
+            Step::Persist if matches!(start.cause, Cause::Again) => return self.go_on(now, name, Step::Spawn),
+            Step::Persist => self.persist_task(),
+            Step::Spawn => match unikernel.spawn(&self.config, name, start) {
+                None => return self.abort(now, name, "no tender, or a cpu that is no number of one"),
+                Some(spawn) => Task::Spawn(spawn),
+            },
+        };
+        self.task(task, Waiting::Start(name.clone()));
+    }
+
+    fn starting(&self, name: &Name) -> Option<(&Unikernel, &Start)> {
+        let unikernel = self.unikernels.get(name)?;
+        if let State::Starting(start) = &unikernel.state { Some((unikernel, start)) } else { None }
+    }
+
+    fn starting_mut(&mut self, name: &Name) -> Option<&mut Start> {
+        match &mut self.unikernels.get_mut(name)?.state {
+            State::Starting(start) => Some(start),
+            _ => None,
+        }
+    }
+
+    fn go_on(&mut self, now: Now, name: &Name, step: Step) {
+        if let Some(start) = self.starting_mut(name) {
+            start.step = step;
+            self.next_step(now, name);
+        }
+    }
+
+    /// The task of a step was carried out, or was not.
+    pub(super) fn step_done(&mut self, now: Now, name: &Name, result: Result<Outcome, TaskFailure>) {
+        let Some(start) = self.starting_mut(name) else {
+            return self.log(Level::Error, format!("{name}: a step of a start was answered, and it is not starting"));
+        };
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(TaskFailure(why)) => return self.abort(now, name, &why),
+        };
+        let next = match (start.step, outcome) {
+            (Step::LoadImage, Outcome::Image(image)) => match self.look_at_loaded(name, &image) {
+                Ok(()) => Step::FindTender,
+                Err(why) => return self.abort(now, name, &why),
+            },
+            (Step::FindTender, Outcome::Tender(tender)) => {
+                start.tender = Some(tender);
+                Step::PlaceImage
+            }
+            (Step::PlaceImage, Outcome::Done) => {
+                start.placed = true;
+                Step::MakeFifo
+            }
+            (Step::MakeFifo, Outcome::Done) => {
+                start.fifo = true;
+                Step::Console
+            }
+            (Step::Console, Outcome::Done) => Step::Tap(0),
+            (Step::Tap(index), Outcome::Tap(tap)) => {
+                start.taps.push(tap);
+                Step::Tap(index + 1)
+            }
+            (Step::Persist, Outcome::Done) => Step::Spawn,
+            (Step::Spawn, Outcome::Process(pid)) => return self.spawned(now, name, pid),
+            (step, _) => return self.abort(now, name, &format!("the driver answered {step:?} with something else")),
+        };
+        match self.starting(name) {
+            Some((_, start)) if start.cancelled.is_some() => self.abort(now, name, "destroyed while it was started"),
+            _ => self.go_on(now, name, next),
+        }
+    }
+
+    /// An image from the store is known by its digest; it must still be what it was.
+    fn look_at_loaded(&mut self, name: &Name, image: &[u8]) -> Result<(), String> {
+        let unikernel = self.unikernels.get_mut(name).ok_or_else(|| not_found(name))?;
+        if image::digest(image) != unikernel.digest {
+            return Err("the stored image is damaged: its SHA-256 is not the one on record".to_owned());
+        }
+        let inspected = image::inspect(image).map_err(|e| e.to_string())?;
+        image::devices_match(&inspected, &unikernel.arguments).map_err(|e| e.to_string())?;
+        unikernel.image = Some(Rc::new(inspected));
+        Ok(())
+    }
+
+    /// The tender runs.
+    fn spawned(&mut self, now: Now, name: &Name, pid: u32) {
+        self.processes.insert(pid, name.clone());
+        let Some(unikernel) = self.unikernels.get_mut(name) else { return };
+        unikernel.since = now.wall;
+        unikernel.backoff.started(now.monotonic);
+        let running = State::Running(Running { pid, taps: Vec::new(), stop: None });
+        let State::Starting(start) = std::mem::replace(&mut unikernel.state, running) else { return };
+        let Start { cause, taps, cancelled, .. } = *start;
+        if let State::Running(running) = &mut unikernel.state {
+            running.taps = taps;
+            running.stop = cancelled.map(Cancelled::after_stop);
+        }
+        self.log(Level::Info, format!("{name}: started as process {pid}"));
+        match cause {
+            Cause::Create(requester) | Cause::Restart(requester) => self.succeed(&requester, "created unikernel"),
+            Cause::Again => {}
+        }
+        if self.unikernels.get(name).and_then(Unikernel::running).is_some_and(|running| running.stop.is_some()) {
+            self.ask_to_end(now, name);
+        }
+    }
+
+    /// A start that failed or was cancelled: everything it holds is freed.
+    pub(super) fn abort(&mut self, now: Now, name: &Name, why: &str) {
+        let Some(unikernel) = self.unikernels.get_mut(name) else { return };
+        let waiting = State::Waiting { until: now.monotonic, until_wall: now.wall, why: Some(why.to_owned()) };
+        let State::Starting(start) = std::mem::replace(&mut unikernel.state, waiting) else { return };
+        let Start { cause, taps, placed, fifo, cancelled, .. } = *start;
+        self.free(name, taps, placed, fifo);
+        let is_new = matches!(cause, Cause::Create(_));
+        match cause {
+            Cause::Create(requester) | Cause::Restart(requester) => {
+                self.log(Level::Warning, format!("{name}: not started: {why}"));
+                self.fail(&requester, why);
+            }
+            Cause::Again => self.log(Level::Warning, format!("{name}: not started: {why}")),
+        }
+        match cancelled {
+            Some(Cancelled::Destroyed(requesters)) => self.destroyed(name, requesters),
+            Some(Cancelled::Shutdown) => {}
+            None if is_new => {
+                // Also where it never was on the record: that may still have the one it was to replace.
+                self.remove_unikernel(name);
+                self.persist();
+            }
+            None => self.wait_to_start(now, name, Some(why.to_owned())),
+        }
+    }
+
+    /// Frees what a unikernel holds while it runs or is started.
+    pub(super) fn free(&mut self, name: &Name, taps: Vec<String>, placed: bool, fifo: bool) {
+        self.console.pending.values_mut().for_each(|waiting| {
+            waiting.take_if(|pending| pending == name);
+        });
+        for tap in taps {
+            self.output(Output::RemoveTap(tap));
+        }
+        if fifo {
+            let path = self.config.fifo(name);
+            self.output(Output::RemoveFile(path));
+        }
+        if placed {
+            let path = self.config.image(name);
+            self.output(Output::RemoveFile(path));
+        }
+    }
+
+    /// It is destroyed: taken off the record, which is answered when that is durable.
+    pub(super) fn destroyed(&mut self, name: &Name, requesters: Vec<super::Requester>) {
+        self.remove_unikernel(name);
+        for requester in requesters {
+            let record = self.persist_task();
+            self.task(record, Waiting::Acknowledge(requester, "destroyed unikernel".into(), Undo::Nothing));
+        }
+    }
+
+    /// It is started again later, each time a little later.
+    pub(super) fn wait_to_start(&mut self, now: Now, name: &Name, why: Option<String>) {
+        let Some(unikernel) = self.unikernels.get_mut(name) else { return };
+        let delay = unikernel.backoff.ended(now.monotonic);
+        let until = now.monotonic.saturating_add(delay);
+        let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let until_wall = Time::from_unix_millis(now.wall.unix_millis().saturating_add(millis)).unwrap_or(Time::MAX);
+        unikernel.since = now.wall;
+        unikernel.state = State::Waiting { until, until_wall, why };
+        self.timers.insert((until, Timer::Start(name.clone())));
+        self.log(Level::Info, format!("{name}: is started again in {} ms", delay.as_millis()));
+    }
+}
+
+/// The conversation with the console daemon.
+impl Vmmd {
+    fn console_add_for_start(&mut self, now: Now, name: &Name) {
+        if !self.console.connected {
+            return self.abort(now, name, "the console daemon is not running, start albatross-console");
+        }
+        self.console_add(name, Some(name.clone()));
+        self.timers.insert((now.monotonic + CONSOLE_PATIENCE, Timer::ConsolePatience(name.clone())));
+    }
+
+    fn console_add(&mut self, name: &Name, waiting: Option<Name>) {
+        self.console.sequence += 1;
+        let sequence = self.console.sequence;
+        let consoles = if name.path().is_root() {
+            Int::MAX
+        } else {
+            self.resources.policy(name.path()).map_or(Int::ZERO, |policy| policy.unikernels)
+        };
+        let command = Command::Console(ConsoleCommand::Add(consoles));
+        match Wire::new(Header::new(sequence, name.clone()), Payload::Command(command)).encode() {
+            Ok(message) => {
+                self.console.pending.insert(sequence, waiting);
+                self.output(Output::SendConsole(message));
+            }
+            Err(error) => self.log(Level::Error, format!("{name}: the console daemon cannot be told: {error}")),
+        }
+    }
+
+    /// The console daemon was reached: it is told what runs, and what waits for it is started, by priority.
+    pub(super) fn console_connected(&mut self, now: Now) {
+        self.console.connected = true;
+        self.console.pending.clear();
+        let running = self.unikernels.iter().filter(|(_, unikernel)| unikernel.running().is_some());
+        let running: Vec<Name> = running.map(|(name, _)| name.clone()).collect();
+        for name in running {
+            self.console_add(&name, None);
+        }
+        let mut waiting: Vec<(Int, Name)> = self
+            .unikernels
+            .iter()
+            .filter(|(_, unikernel)| matches!(unikernel.state, State::Waiting { .. }))
+            .map(|(name, unikernel)| (unikernel.startup(), name.clone()))
+            .collect();
+        waiting.sort();
+        for (_, name) in waiting {
+            self.start_if_due(now, &name);
+        }
+    }
+
+    pub(super) fn console_closed(&mut self, now: Now) {
+        if self.console.connected {
+            self.log(Level::Warning, "the console daemon is gone, it is tried again");
+        }
+        self.console.connected = false;
+        let pending = std::mem::take(&mut self.console.pending);
+        for name in pending.into_values().flatten() {
+            self.abort(now, &name, "the console daemon went away");
+        }
+        if self.phase == Phase::Serving {
+            self.timers.insert((now.monotonic + CONSOLE_RETRY, Timer::ReconnectConsole));
+        }
+    }
+
+    pub(super) fn console_frame(&mut self, now: Now, frame: &[u8]) {
+        let Wire { header, payload } = match Wire::decode(frame) {
+            Ok(wire) => wire,
+            Err(error) => {
+                return self.log(Level::Error, format!("the console daemon sent what is no message: {error}"));
+            }
+        };
+        let Some(waiting) = self.console.pending.remove(&header.sequence) else {
+            return self.log(Level::Warning, format!("{}: the console daemon answered what was not asked", header.name));
+        };
+        let result = match payload {
+            Payload::Success(_) => Ok(Outcome::Done),
+            Payload::Failure(why) => Err(TaskFailure(format!("the console daemon refused: {why}"))),
+            _ => Err(TaskFailure("the console daemon did not answer the question".to_owned())),
+        };
+        match (waiting, result) {
+            (Some(name), result) => self.step_done(now, &name, result),
+            (None, Ok(_)) => {}
+            (None, Err(TaskFailure(why))) => self.log(Level::Warning, format!("{}: {why}", header.name)),
+        }
+    }
+
+    pub(super) fn console_patience_ended(&mut self, now: Now, name: &Name) {
+        let waits = self.console.pending.values().any(|waiting| waiting.as_ref() == Some(name));
+        if waits && self.starting(name).is_some_and(|(_, start)| start.step == Step::Console) {
+            let seconds = Duration::as_secs(&CONSOLE_PATIENCE);
+            self.abort(now, name, &format!("the console daemon did not answer within {seconds} s"));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Ending unikernels, what follows when one ends, and the end of the daemon.
+
+use albatross_proto::Name;
+use albatross_proto::reply::Exit;
+
+use super::unikernel::{AfterStop, Cancelled, Running, State, Unikernel};
+use super::{GRACE, Output, Phase, Signal, Timer, Vmmd};
+use crate::machine::{Level, Now};
+use crate::restart::{self, Decision};
+
+impl Cancelled {
+    pub(super) fn after_stop(self) -> AfterStop {
+        match self {
+            Self::Destroyed(requesters) => AfterStop::Destroy(requesters),
+            Self::Shutdown => AfterStop::Shutdown,
+        }
+    }
+}
+
+impl Vmmd {
+    /// Sends SIGTERM to what runs, and SIGKILL after [`GRACE`].
+    pub(super) fn ask_to_end(&mut self, now: Now, name: &Name) {
+        let Some(running) = self.unikernels.get(name).and_then(Unikernel::running) else { return };
+        let pid = running.pid;
+        self.output(Output::Kill(pid, Signal::Terminate));
+        self.timers.insert((now.monotonic + GRACE, Timer::Kill(name.clone())));
+    }
+
+    pub(super) fn kill_if_due(&mut self, now: Now, name: &Name) {
+        let Some(running) = self.unikernels.get(name).and_then(Unikernel::running) else { return };
+        if running.stop.is_none() {
+            return;
+        }
+        let pid = running.pid;
+        self.log(Level::Warning, format!("{name}: process {pid} does not end, it is killed"));
+        self.output(Output::Kill(pid, Signal::Kill));
+        self.timers.insert((now.monotonic + GRACE, Timer::Kill(name.clone())));
+    }
+
+    /// A tender ended: what it held is freed, and what was to happen then happens.
+    pub(super) fn exited(&mut self, now: Now, pid: u32, exit: Exit) {
+        let Some(name) = self.processes.remove(&pid) else {
+            return self.log(Level::Warning, format!("process {pid} ended, which is no tender of ours"));
+        };
+        let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
+        let waiting = State::Waiting { until: now.monotonic, until_wall: now.wall, why: None };
+        let State::Running(Running { taps, stop, .. }) = std::mem::replace(&mut unikernel.state, waiting) else {
+            return;
+        };
+        unikernel.last_exit = Some(exit);
+        unikernel.since = now.wall;
+        self.free(&name, taps, true, true);
+        self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));
+        match stop {
+            Some(AfterStop::Destroy(requesters)) => self.destroyed(&name, requesters),
+            Some(AfterStop::Restart(requester, arguments)) => self.start_with(now, &name, arguments, requester),
+            Some(AfterStop::Replace(prepared)) => {
+                self.remove_unikernel(&name);
+                self.start_new(now, *prepared);
+            }
+            Some(AfterStop::Shutdown) => {}
+            None if self.phase == Phase::Serving => self.after_exit(now, &name, exit),
+            None => {}
+        }
+    }
+
+    /// It ended by itself.
+    fn after_exit(&mut self, now: Now, name: &Name, exit: Exit) {
+        let Some(unikernel) = self.unikernels.get_mut(name) else { return };
+        let arguments = &unikernel.arguments;
+        match restart::decide(&arguments.fail_behaviour, exit, arguments.add_name) {
+            Decision::Remove => {
+                self.remove_unikernel(name);
+                self.persist();
+            }
+            Decision::Restart => {
+                unikernel.restarts = unikernel.restarts.saturating_add(1);
+                self.wait_to_start(now, name, None);
+            }
+            Decision::RestartWithoutName => {
+                unikernel.arguments.add_name = false;
+                self.log(Level::Info, format!("{name}: does not know --name, it is started without"));
+                self.persist();
+                self.begin_start(now, name, super::unikernel::Cause::Again);
+            }
+        }
+    }
+
+    /// The daemon ends: unikernels are ended, the record stays as it is.
+    pub(super) fn terminate(&mut self, now: Now) {
+        if self.phase != Phase::Serving {
+            self.phase = Phase::Ended;
+            return self.output(Output::Exit);
+        }
+        self.phase = Phase::Ending;
+        self.output(Output::StopListening);
+        let names: Vec<Name> = self.unikernels.keys().cloned().collect();
+        for name in names {
+            self.shut_down(now, &name);
+        }
+    }
+
+    fn shut_down(&mut self, now: Now, name: &Name) {
+        let Some(unikernel) = self.unikernels.get_mut(name) else { return };
+        match &mut unikernel.state {
+            State::Waiting { .. } => {}
+            // One that was to be destroyed stays so.
+            State::Starting(start) => {
+                start.cancelled.get_or_insert(Cancelled::Shutdown);
+            }
+            State::Running(running) => match &running.stop {
+                Some(AfterStop::Destroy(_)) => {}
+                Some(_) => self.give_up_waiting(name),
+                None => {
+                    running.stop = Some(AfterStop::Shutdown);
+                    self.ask_to_end(now, name);
+                }
+            },
+        }
+    }
+
+    /// It is being stopped to be started again: now it only stops.
+    fn give_up_waiting(&mut self, name: &Name) {
+        let Some(State::Running(running)) = self.unikernels.get_mut(name).map(|unikernel| &mut unikernel.state) else {
+            return;
+        };
+        match running.stop.replace(AfterStop::Shutdown) {
+            Some(AfterStop::Restart(requester, _)) => self.fail(&requester, "albatrossd is ending"),
+            Some(AfterStop::Replace(prepared)) => {
+                self.drop_unused_image(&prepared.digest);
+                self.fail(&prepared.requester, "albatrossd is ending");
+            }
+            _ => {}
+        }
+    }
+
+    /// The daemon is over when nothing runs and nothing is waited for.
+    pub(super) fn end_if_free(&mut self) {
+        let busy = || self.unikernels.values().any(|unikernel| !matches!(unikernel.state, State::Waiting { .. }));
+        if self.phase == Phase::Ending && self.tasks.is_empty() && !busy() {
+            self.phase = Phase::Ended;
+            self.output(Output::Exit);
+        }
+    }
+}
+
+fn describe(exit: Exit) -> String {
+    match exit {
+        Exit::Exited(code) => format!("exited with code {code}"),
+        Exit::Signalled(signal) => format!("was ended by signal {signal}"),
+        Exit::Stopped(signal) => format!("was stopped by signal {signal}"),
+    }
+}

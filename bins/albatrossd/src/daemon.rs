@@ -1,0 +1,251 @@
+//! The loop: what happens goes into the machine, what it wants is carried out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use albatross_core::machine::{ClientId, Level, Now};
+use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, TaskId, Vmmd};
+use albatross_driver::listener;
+use albatross_driver::logging::{self, Logger};
+use albatross_driver::options::Common;
+use albatross_driver::server::{CloseReason, ConnectionId, Event, Server, SourceEvent};
+use albatross_driver::signals::Signals;
+use albatross_proto::Time;
+use albatross_proto::frame::MAX_ENCODED;
+use albatross_proto::state::Record;
+use mio::{Token, Waker};
+
+use crate::process::Processes;
+use crate::tender::Tenders;
+use crate::{files, host, net};
+
+/// The longest frame that the console daemon sends here, in octets: a short text under a name.
+const MAX_CONSOLE_FRAME: usize = 64 * 1024;
+
+/// Serves until it is asked to end.
+pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<()> {
+    check_directories(&config)?;
+    files::make_directories(&config.dbdir)?;
+    let record = load_record(&config, log)?;
+    let host = host::policy(&config.dbdir)?;
+    let mut server = Server::new(Signals::termination()?)?;
+    server.listen(listener::open(common, "vmmd", log)?, MAX_ENCODED)?;
+    let waker_token = server.token();
+    let waker = Waker::new(server.registry(), waker_token)?;
+    let mut daemon = Daemon {
+        tenders: Tenders::new(&config.dbdir, waker),
+        waker_token,
+        console_socket: listener::socket_path(&config.tmpdir, "console"),
+        vmmd: Vmmd::new(config),
+        server,
+        started: Instant::now(),
+        console: None,
+        processes: Processes::default(),
+        inputs: VecDeque::from([Input::Begin { host, record }]),
+        over: false,
+        log,
+    };
+    daemon.serve()
+}
+
+fn check_directories(config: &Config) -> io::Result<()> {
+    for directory in [config.tmpdir.join("util"), config.tmpdir.join("fifo"), config.dbdir.clone()] {
+        if !directory.is_dir() {
+            let text = format!("{}: no such directory, make it first", directory.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+    }
+    Ok(())
+}
+
+/// What was persisted last. Without a record nothing was; one that cannot be read is not overwritten.
+fn load_record(config: &Config, log: &Logger) -> io::Result<Record> {
+    let path = config.record();
+    if !path.exists() {
+        if config.dbdir.join("state").exists() {
+            log.warning("the state file of another implementation is there; this version does not take it over");
+        }
+        return Ok(Record::default());
+    }
+    let bytes = files::load(&path).map_err(|TaskFailure(why)| io::Error::other(why))?;
+    Record::decode(&bytes).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+}
+
+struct Daemon<'a> {
+    vmmd: Vmmd,
+    server: Server,
+    tenders: Tenders,
+    waker_token: Token,
+    processes: Processes,
+    console_socket: PathBuf,
+    console: Option<ConnectionId>,
+    /// The beginning of the monotonic clock.
+    started: Instant,
+    inputs: VecDeque<Input>,
+    over: bool,
+    log: &'a Logger,
+}
+
+impl Daemon<'_> {
+    fn serve(&mut self) -> io::Result<()> {
+        let mut events = Vec::new();
+        loop {
+            self.handle_inputs();
+            if self.over {
+                // Whoever was answered last gets what still fits into his socket.
+                return self.server.poll(Some(Instant::now()), &mut events);
+            }
+            let deadline = self.vmmd.next_deadline().and_then(|when| self.started.checked_add(when));
+            self.server.poll(deadline, &mut events)?;
+            for event in events.drain(..) {
+                self.note(event);
+            }
+            self.inputs.push_back(Input::Tick);
+        }
+    }
+
+    fn handle_inputs(&mut self) {
+        while let Some(input) = self.inputs.pop_front() {
+            for output in self.vmmd.handle(now(self.started), input) {
+                self.carry_out(output);
+            }
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        let input = match event {
+            Event::Connected(client) => Input::Connected(ClientId(client.0)),
+            Event::Frame(connection, frame) if self.console == Some(connection) => Input::ConsoleFrame(frame),
+            Event::Frame(client, frame) => Input::Frame(ClientId(client.0), frame),
+            Event::Ended(connection) if self.console == Some(connection) => {
+                self.console = None;
+                self.server.abort(connection);
+                Input::ConsoleClosed
+            }
+            Event::Ended(client) => Input::Ended(ClientId(client.0)),
+            Event::Closed(connection, _) if self.console == Some(connection) => {
+                self.console = None;
+                Input::ConsoleClosed
+            }
+            Event::Closed(client, reason) => {
+                if !matches!(reason, CloseReason::Peer) {
+                    self.log.warning(format_args!("client {}: {reason}", client.0));
+                }
+                Input::Closed(ClientId(client.0))
+            }
+            Event::Signal(albatross_driver::signals::Signal::SIGHUP) => return,
+            Event::Signal(signal) => {
+                self.log.info(format_args!("{signal}: ending"));
+                Input::Terminate
+            }
+            Event::Source(event) => return self.note_source(event),
+            Event::AcceptFailed(error) => return self.log.error(format_args!("cannot accept a client: {error}")),
+            _ => return,
+        };
+        self.inputs.push_back(input);
+    }
+
+    fn note_source(&mut self, SourceEvent { token, .. }: SourceEvent) {
+        if token == self.waker_token {
+            let answers = self.tenders.answers();
+            self.inputs.extend(answers.into_iter().map(|(task, result)| Input::Done(task, result)));
+        } else if let Some(Some((pid, exit))) = self.processes.ended(token, self.server.registry()) {
+            self.inputs.push_back(Input::Exited { pid, exit });
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send(client, message) => self.server.send(ConnectionId(client.0), &message),
+            Output::Close(client) => self.server.close(ConnectionId(client.0)),
+            Output::ConnectConsole => {
+                let result = self.connect_console();
+                self.inputs.push_back(result);
+            }
+            Output::SendConsole(message) => {
+                if let Some(console) = self.console {
+                    self.server.send(console, &message);
+                }
+            }
+            Output::Task(id, task) => {
+                if let Some(result) = self.task(id, task) {
+                    self.inputs.push_back(Input::Done(id, result));
+                }
+            }
+            Output::Kill(pid, signal) => {
+                if let Err(error) = self.processes.kill(pid, signal) {
+                    self.log.error(format_args!("cannot end process {pid}: {error}"));
+                }
+            }
+            Output::RemoveFile(path) => self.report(files::remove(&path)),
+            Output::RemoveTap(tap) => self.report(net::remove_tap(&tap)),
+            Output::Log(level, text) => self.log.log(level_of(level), text),
+            Output::StopListening => self.server.stop_listening(),
+            Output::Exit => self.over = true,
+            other => self.log.error(format_args!("the machine wants what this daemon cannot do: {other:?}")),
+        }
+    }
+
+    fn report(&self, result: Result<(), TaskFailure>) {
+        if let Err(TaskFailure(why)) = result {
+            self.log.error(why);
+        }
+    }
+
+    fn connect_console(&mut self) -> Input {
+        let mut connect = |path: &Path| {
+            let stream = UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?));
+            self.server.add(stream, MAX_CONSOLE_FRAME)
+        };
+        match connect(&self.console_socket.clone()) {
+            Ok(connection) => {
+                self.console = Some(connection);
+                Input::ConsoleConnected
+            }
+            Err(error) => {
+                self.log.debug(format_args!("console daemon at {}: {error}", self.console_socket.display()));
+                Input::ConsoleClosed
+            }
+        }
+    }
+
+    /// Carries out a task; `None` where the answer comes later.
+    fn task(&mut self, id: TaskId, task: Task) -> Option<Result<Outcome, TaskFailure>> {
+        let done = |result: Result<(), TaskFailure>| Some(result.map(|()| Outcome::Done));
+        match task {
+            Task::StoreImage { path, image } => done(files::store(&path, &image)),
+            Task::LoadImage { path } => Some(files::load(&path).map(Outcome::Image)),
+            Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
+            Task::PlaceImage { from, to } => done(files::place(&from, &to)),
+            Task::MakeFifo { path } => done(files::make_fifo(&path)),
+            Task::MakeTap { bridge } => Some(net::make_tap(&bridge).map(Outcome::Tap)),
+            Task::Spawn(spawn) => {
+                let token = self.server.token();
+                Some(self.processes.spawn(&spawn, self.server.registry(), token).map(Outcome::Process))
+            }
+            Task::Persist { path, record } => done(files::replace(&path, &record)),
+            _ => Some(Err(TaskFailure("this daemon cannot do that".to_owned()))),
+        }
+    }
+}
+
+const fn level_of(level: Level) -> logging::Level {
+    match level {
+        Level::Error => logging::Level::Error,
+        Level::Warning => logging::Level::Warning,
+        Level::Info => logging::Level::Info,
+        Level::Debug => logging::Level::Debug,
+    }
+}
+
+/// Both clocks, the monotonic one since `started`.
+fn now(started: Instant) -> Now {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
+    let wall = Time::from_unix(seconds, since_epoch.subsec_nanos()).unwrap_or(Time::MAX);
+    Now { monotonic: started.elapsed(), wall }
+}

@@ -1,0 +1,58 @@
+//! albatrossd: the privileged daemon that creates and supervises unikernels.
+//!
+//! All rules are in [`albatross_core::vmmd`]; here its outputs become system calls and what happens
+//! becomes its inputs. It links no TLS, X.509 or HTTP.
+
+mod daemon;
+mod files;
+mod host;
+mod net;
+mod process;
+mod sys;
+mod tender;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use albatross_core::resources::Overcommit;
+use albatross_driver::argh;
+use albatross_driver::options::Program;
+
+/// What the program says its version is.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Where the record, images, block devices and tenders are.
+const DEFAULT_DBDIR: &str = "/var/lib/albatross";
+
+albatross_driver::daemon_options! {
+    /// Creates and supervises unikernels, as commanded on TMPDIR/util/vmmd.sock.
+    struct Options {
+        /// directory of the record, images, block devices and tenders (/var/lib/albatross)
+        #[argh(option, arg_name = "DIR")]
+        dbdir: Option<PathBuf>,
+        /// pass the whole name in --name, not only its last label
+        #[argh(switch)]
+        no_drop_path: bool,
+        /// promise the host's memory FACTOR times (1)
+        #[argh(option, arg_name = "FACTOR", default = "Overcommit::default()")]
+        overcommit_memory: Overcommit,
+    }
+}
+
+fn main() -> ExitCode {
+    let options: Options = Program::new("albatrossd", VERSION).parse();
+    let common = options.common();
+    let log = common.logger("albatrossd");
+    let config = albatross_core::vmmd::Config {
+        tmpdir: common.tmpdir.clone(),
+        dbdir: options.dbdir.unwrap_or_else(|| DEFAULT_DBDIR.into()),
+        drop_path: !options.no_drop_path,
+        overcommit: options.overcommit_memory,
+    };
+    match daemon::run(&common, config, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.error(format_args!("{error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

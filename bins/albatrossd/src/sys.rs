@@ -1,0 +1,117 @@
+//! The system calls that need unsafe code: taps by ioctl, and what a tender does between fork and exec.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+/// The device that makes taps.
+const TUN: &str = "/dev/net/tun";
+
+nix::ioctl_write_ptr_bad!(tunsetiff, libc::TUNSETIFF, libc::ifreq);
+nix::ioctl_write_int_bad!(tunsetpersist, libc::TUNSETPERSIST);
+nix::ioctl_readwrite_bad!(siocgifflags, libc::SIOCGIFFLAGS, libc::ifreq);
+nix::ioctl_write_ptr_bad!(siocsifflags, libc::SIOCSIFFLAGS, libc::ifreq);
+nix::ioctl_readwrite_bad!(siocgifindex, libc::SIOCGIFINDEX, libc::ifreq);
+nix::ioctl_write_ptr_bad!(siocbraddif, SIOCBRADDIF, libc::ifreq);
+
+/// Not in libc: linux/sockios.h.
+const SIOCBRADDIF: libc::c_int = 0x89a2;
+
+/// A request about the interface `name`.
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: ifreq is a plain C structure for which all zeros is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() || name.contains('\0') {
+        return Err(io::Error::other(format!("{name:?} is no name of an interface")));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    Ok(request)
+}
+
+fn interface_name(request: &libc::ifreq) -> String {
+    let octets = request.ifr_name.iter().map(|c| c.to_ne_bytes()).flatten().take_while(|c| *c != 0).collect();
+    String::from_utf8(octets).unwrap_or_default()
+}
+
+fn attach(name: &str) -> io::Result<(File, String)> {
+    let tun = OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(TUN)?;
+    let mut request = request(name)?;
+    // IFF_TAP and IFF_NO_PI are small positive constants that fit into the field's c_short.
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI).unwrap_or_default();
+    // SAFETY: `tun` is open and `request` is a valid ifreq that outlives the call, which may write to its
+    // name: TUNSETIFF is given a pointer to memory of our own that nobody else reads meanwhile.
+    unsafe { tunsetiff(tun.as_raw_fd(), &raw mut request) }?;
+    Ok((tun, interface_name(&request)))
+}
+
+/// Makes a persistent tap of a name that matches `pattern`, and returns the name.
+pub(crate) fn make_tap(pattern: &str) -> io::Result<String> {
+    let (tun, name) = attach(pattern)?;
+    // SAFETY: `tun` is open and attached; the argument is a plain number.
+    unsafe { tunsetpersist(tun.as_raw_fd(), 1) }?;
+    Ok(name)
+}
+
+/// Ends the persistence of a tap, which removes it when nobody has it open.
+pub(crate) fn remove_tap(name: &str) -> io::Result<()> {
+    let (tun, _) = attach(name)?;
+    // SAFETY: `tun` is open and attached; the argument is a plain number.
+    unsafe { tunsetpersist(tun.as_raw_fd(), 0) }?;
+    Ok(())
+}
+
+/// A socket for requests about interfaces.
+fn control() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+/// Brings an interface up.
+pub(crate) fn set_up(name: &str) -> io::Result<()> {
+    let control = control()?;
+    let mut request = request(name)?;
+    // SAFETY: `control` is open, `request` is a valid ifreq that outlives the call.
+    unsafe { siocgifflags(control.as_raw_fd(), &raw mut request) }?;
+    // SAFETY: SIOCGIFFLAGS has filled the flags, a plain number of which every bit pattern is valid.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | libc::c_short::try_from(libc::IFF_UP).unwrap_or_default();
+    // SAFETY: as above; the kernel only reads.
+    unsafe { siocsifflags(control.as_raw_fd(), &raw const request) }?;
+    Ok(())
+}
+
+/// Makes `tap` a port of `bridge`.
+pub(crate) fn join_bridge(bridge: &str, tap: &str) -> io::Result<()> {
+    let control = control()?;
+    let mut port = request(tap)?;
+    // SAFETY: `control` is open, `port` is a valid ifreq that outlives the call.
+    unsafe { siocgifindex(control.as_raw_fd(), &raw mut port) }?;
+    let mut request = request(bridge)?;
+    // SAFETY: SIOCGIFINDEX has filled the index, a plain number of which every bit pattern is valid.
+    request.ifr_ifru.ifru_ifindex = unsafe { port.ifr_ifru.ifru_ifindex };
+    // SAFETY: as above; the kernel only reads.
+    unsafe { siocbraddif(control.as_raw_fd(), &raw const request) }?;
+    Ok(())
+}
+
+/// Pins the process that `command` starts to `cpus`, and has the kernel kill it when this thread ends:
+/// without a daemon nobody would know of it.
+pub(crate) fn prepare_tender(command: &mut Command, cpus: CpuSet) {
+    // SAFETY: between fork and exec the closure makes two system calls, which are safe after a fork, and
+    // neither allocates nor locks: the set was made before.
+    unsafe {
+        command.pre_exec(move || {
+            sched_setaffinity(Pid::from_raw(0), &cpus)?;
+            Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
+        });
+    }
+}
