@@ -1,6 +1,7 @@
 //! `compress/`: zlib streams as the OCaml implementation writes and reads them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use albatross_core::image::{InflateError, deflate, inflate};
 use serde_json::Value;
@@ -8,8 +9,16 @@ use serde_json::Value;
 /// More than any content here.
 const LIMIT: usize = 64 << 20;
 
+fn folder() -> PathBuf {
+    crate::main_folder().join("compress")
+}
+
+fn read(file: &str) -> Vec<u8> {
+    std::fs::read(folder().join(file)).unwrap_or_else(|e| panic!("compress/{file}: {e}"))
+}
+
 fn manifest() -> Value {
-    serde_json::from_slice(&crate::read(&crate::folder("compress").join("manifest.json"))).unwrap()
+    serde_json::from_slice(&read("manifest.json")).unwrap()
 }
 
 fn entries<'a>(manifest: &'a Value, kind: &str) -> &'a [Value] {
@@ -30,7 +39,7 @@ fn every_file_is_listed() {
         listed.extend([text(stream, "file"), text(stream, "raw")]);
     }
     listed.extend(entries(&manifest, "malformed").iter().map(|entry| text(entry, "file")));
-    for entry in std::fs::read_dir(crate::folder("compress")).unwrap() {
+    for entry in std::fs::read_dir(folder()).unwrap() {
         let file = entry.unwrap().file_name().into_string().unwrap();
         assert!(listed.contains(file.as_str()), "compress/{file}: unknown kind of file");
     }
@@ -42,8 +51,8 @@ fn streams() {
     let streams = entries(&manifest, "streams");
     for stream in streams {
         let file = text(stream, "file");
-        let compressed = crate::read(&crate::folder("compress").join(file));
-        let raw = crate::read(&crate::folder("compress").join(text(stream, "raw")));
+        let compressed = read(file);
+        let raw = read(text(stream, "raw"));
         assert_eq!(inflate(&compressed, LIMIT).as_deref(), Ok(raw.as_slice()), "{file}");
         assert_eq!(inflate(&compressed, raw.len()).as_deref(), Ok(raw.as_slice()), "{file}: exact limit");
         if let Some(limit) = raw.len().checked_sub(1) {
@@ -64,20 +73,20 @@ fn streams() {
 #[test]
 fn malformed() {
     let manifest = manifest();
-    let (mut refused, mut read, mut trailing) = (0, 0, 0);
+    let (mut refused, mut odd, mut trailing) = (0, 0, 0);
     for entry in entries(&manifest, "malformed") {
         let file = text(entry, "file");
-        let inflated = inflate(&crate::read(&crate::folder("compress").join(file)), LIMIT);
+        let inflated = inflate(&read(file), LIMIT);
         match (text(entry, "result"), inflated) {
             ("error", Err(_)) => refused += 1,
             ("accepted", Err(InflateError::TrailingData { .. })) => trailing += 1,
             ("accepted", Ok(content)) => {
                 let hex: String = content.iter().map(|octet| format!("{octet:02x}")).collect();
                 assert_eq!(hex, text(entry, "output_hex"), "{file}");
-                read += 1;
+                odd += 1;
             }
             (result, inflated) => panic!("{file}: the peer: {result}, we: {inflated:?}"),
         }
     }
-    println!("compress: {refused} malformed refused, {read} odd read, {trailing} refused for trailing data");
+    println!("compress: {refused} malformed refused, {odd} odd read, {trailing} refused for trailing data");
 }

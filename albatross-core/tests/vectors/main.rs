@@ -13,17 +13,16 @@
 
 #[cfg(feature = "certificates")]
 mod chain;
+mod compress;
 mod policy;
 
 use std::path::{Path, PathBuf};
 
-/// Folders that are run elsewhere: by the test of the same name in `albatross-proto`, and `compress` by
-/// the test of the image.
-const ELSEWHERE: [&str; 8] =
-    ["accept-odd", "certext", "certext-old", "compress", "reject", "state", "wire", "wire-old"];
+/// Folders that are run elsewhere: by the test of the same name in `albatross-proto`.
+const ELSEWHERE: [&str; 7] = ["accept-odd", "certext", "certext-old", "reject", "state", "wire", "wire-old"];
 
 /// Folders that are run here.
-const HERE: [&str; 2] = ["chain", "policy"];
+const HERE: [&str; 3] = ["chain", "compress", "policy"];
 
 fn main_folder() -> PathBuf {
     std::env::var_os("ALBATROSS_VECTORS")
