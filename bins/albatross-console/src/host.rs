@@ -1,0 +1,165 @@
+//! Between the machine and the system.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use albatross_core::console::{Console, FifoId, Input, Notice, Output};
+use albatross_core::machine::{ClientId, Level, Now};
+use albatross_driver::logging::Logger;
+use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
+use albatross_driver::signals::Signal;
+use albatross_proto::{Name, Time};
+
+use crate::fifos::{Fifos, Opened, Progress, READ_PER_TURN};
+
+/// The longest frame that is read: a console command, whose only long part is a name. Names have no
+/// limit of their own; in a certificate's CommonName they have 64 characters.
+pub(crate) const MAX_FRAME: usize = 64 * 1024;
+
+/// The console with its sockets and fifos.
+pub(crate) struct Host<'a> {
+    console: Console,
+    server: Server,
+    fifos: Fifos,
+    log: &'a Logger,
+    start: Instant,
+    /// What is read from a fifo; taken out while it is in use.
+    buffer: Vec<u8>,
+}
+
+impl<'a> Host<'a> {
+    pub(crate) fn new(server: Server, fifos: Fifos, max_subscribers: usize, log: &'a Logger) -> Self {
+        let console = Console::new(max_subscribers);
+        Self { console, server, fifos, log, start: Instant::now(), buffer: vec![0; READ_PER_TURN] }
+    }
+
+    /// Serves until a signal asks it to end.
+    ///
+    /// # Errors
+    /// Those of epoll.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::new();
+        loop {
+            self.server.poll(self.deadline(), &mut events)?;
+            for event in events.drain(..) {
+                if self.event(event).is_break() {
+                    return Ok(());
+                }
+            }
+            for fifo in self.fifos.ready() {
+                self.read(fifo);
+            }
+            if self.console.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
+                self.happened(Input::Tick);
+            }
+        }
+    }
+
+    /// When to look again at the latest: at once where a fifo has more to read.
+    fn deadline(&self) -> Option<Instant> {
+        if !self.fifos.ready().is_empty() {
+            return Some(self.start);
+        }
+        self.console.next_deadline().map(|deadline| self.start + deadline)
+    }
+
+    fn event(&mut self, event: Event) -> std::ops::ControlFlow<()> {
+        match event {
+            Event::Connected(id) => self.log.debug(format_args!("client {} connected", id.0)),
+            Event::Frame(id, payload) => self.happened(Input::Frame(client(id), &payload)),
+            Event::Ended(id) => {
+                self.happened(Input::Closed(client(id)));
+                self.server.close(id);
+            }
+            Event::Closed(id, reason) => {
+                self.note_closed(id, &reason);
+                self.happened(Input::Closed(client(id)));
+            }
+            Event::Written(id, octets) => self.happened(Input::Written(client(id), octets)),
+            Event::Signal(Signal::SIGHUP) => self.log.info("nothing to reopen on SIGHUP"),
+            Event::Signal(signal) => {
+                self.log.info(format_args!("ends on {signal}"));
+                return std::ops::ControlFlow::Break(());
+            }
+            Event::Source(source) => self.fifos.note_ready(source.token),
+            Event::AcceptFailed(error) => self.log.error(format_args!("no client can be accepted: {error}")),
+            _ => {}
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn note_closed(&self, id: ConnectionId, reason: &CloseReason) {
+        match reason {
+            CloseReason::Peer => self.log.debug(format_args!("client {}: {reason}", id.0)),
+            _ => self.log.warning(format_args!("client {}: {reason}", id.0)),
+        }
+    }
+
+    /// Tells the machine and does what it says.
+    fn happened(&mut self, input: Input<'_>) {
+        let now = Now { wall: wall_clock(), monotonic: self.start.elapsed() };
+        for output in self.console.handle(now, input) {
+            match output {
+                Output::Send { to, frames } => {
+                    for ClientId(id) in to {
+                        self.server.send_frames(ConnectionId(id), &frames);
+                    }
+                }
+                Output::Close(ClientId(id)) => self.server.close(ConnectionId(id)),
+                Output::OpenFifo { fifo, name, open } => self.open(fifo, &name, open),
+                Output::CloseFifo(fifo) => self.fifos.close(fifo),
+                Output::PauseFifo(fifo) => self.fifos.set_paused(fifo, true),
+                Output::ResumeFifo(fifo) => self.fifos.set_paused(fifo, false),
+                Output::Log(notice) => self.note(&notice),
+            }
+        }
+    }
+
+    fn note(&self, notice: &Notice) {
+        match notice.level() {
+            Level::Error => self.log.error(notice),
+            Level::Warning => self.log.warning(notice),
+            Level::Info => self.log.info(notice),
+            Level::Debug => self.log.debug(notice),
+        }
+    }
+
+    /// Opens a fifo, after what the one before holds is read. That may end, and so be closed.
+    fn open(&mut self, fifo: FifoId, name: &Name, before: Option<FifoId>) {
+        if let Some(before) = before {
+            let mut left = Fifos::drain_reads();
+            while left.next().is_some() && matches!(self.read(before), Progress::Octets(_)) {}
+        }
+        let token = self.server.token();
+        match self.fifos.open(fifo, name, before, self.server.registry(), token) {
+            Ok(Opened::New) => self.happened(Input::FifoOpened(fifo)),
+            Ok(Opened::Kept) => self.happened(Input::FifoKept(fifo)),
+            Err(error) => self.happened(Input::FifoFailed(fifo, &error.to_string())),
+        }
+    }
+
+    /// Reads once from a fifo.
+    fn read(&mut self, fifo: FifoId) -> Progress {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let progress = self.fifos.read(fifo, &mut buffer);
+        match progress {
+            Progress::Octets(count) => {
+                self.happened(Input::FifoBytes(fifo, buffer.get(..count).unwrap_or_default()));
+            }
+            Progress::Nothing => {}
+            Progress::Ended => self.happened(Input::FifoClosed(fifo)),
+        }
+        self.buffer = buffer;
+        progress
+    }
+}
+
+const fn client(ConnectionId(id): ConnectionId) -> ClientId {
+    ClientId(id)
+}
+
+fn wall_clock() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or(Time::MAX)
+}

@@ -1,0 +1,62 @@
+//! albatross-console: keeps what unikernels write to their consoles and serves it.
+//!
+//! The rules are in [`albatross_core::console`]; this program turns readiness into what happened and
+//! carries out what is to be done. It listens on `<tmpdir>/util/console.sock`, reads
+//! `<tmpdir>/fifo/NAME`, and writes no files.
+#![forbid(unsafe_code)]
+
+mod fifos;
+mod host;
+
+use std::io;
+use std::process::ExitCode;
+
+use albatross_driver::argh;
+use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::{listener, server::Server, signals::Signals, sys};
+
+use fifos::Fifos;
+use host::Host;
+
+const PROGRAM: Program = Program::new("albatross-console", env!("CARGO_PKG_VERSION"));
+
+albatross_driver::daemon_options! {
+    /// Keeps the newest 1024 lines of each unikernel's console in memory, and sends them and what follows
+    /// to clients.
+    struct Options {
+        /// subscribers of one console at a time, at least 1; beyond them the oldest goes (5)
+        #[argh(option, arg_name = "N", default = "5")]
+        max_subscribers: usize,
+    }
+}
+
+fn main() -> ExitCode {
+    let options: Options = PROGRAM.parse();
+    if options.max_subscribers < 1 {
+        PROGRAM.mistake("option '--max-subscribers' must be at least 1").exit();
+    }
+    let log = options.common().logger("albatross-console");
+    match run(&options, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.error(error);
+            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
+        }
+    }
+}
+
+fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {
+    let common = options.common();
+    // Before the socket: SIGTERM must remove it.
+    let mut server = Server::new(Signals::termination()?)?;
+    if let Err(error) = sys::raise_descriptor_limit() {
+        log.warning(format_args!("the limit of open files stays as it is: {error}"));
+    }
+    let mut fifos = Fifos::new(&common.tmpdir)?;
+    let token = server.token();
+    if let Err(error) = fifos.watch_removals(server.registry(), token) {
+        log.warning(format_args!("removed fifos are not noticed: {error}"));
+    }
+    server.listen(listener::open(&common, "console", log)?, host::MAX_FRAME)?;
+    Host::new(server, fifos, options.max_subscribers, log).run()
+}

@@ -1,0 +1,364 @@
+//! The real program: fifos that this test writes, an albatrossd that this test plays, and clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use albatross_proto::command::History;
+use albatross_proto::{Command, ConsoleCommand, Data, Header, Int, Name, Payload, Success, Wire, frame};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+
+/// How long to wait for what should come at once.
+const SOON: Duration = Duration::from_secs(20);
+
+struct Daemon {
+    process: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for sub in ["util", "fifo"] {
+            fs::create_dir(directory.path().join(sub)).unwrap();
+        }
+        let process = Process::new(env!("CARGO_BIN_EXE_albatross-console"))
+            .arg("--tmpdir")
+            .arg(directory.path())
+            .arg("-q")
+            .spawn()
+            .unwrap();
+        let daemon = Self { process, directory };
+        daemon.wait_for("the socket", || UnixStream::connect(daemon.socket()).is_ok());
+        daemon
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("util/console.sock")
+    }
+
+    fn fifo_path(&self, name: &str) -> PathBuf {
+        self.directory.path().join("fifo").join(name)
+    }
+
+    fn make_fifo(&self, name: &str) {
+        mkfifo(&self.fifo_path(name), Mode::from_bits_truncate(0o640)).unwrap();
+    }
+
+    fn connect(&self) -> Client {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        Client(stream)
+    }
+
+    /// What albatrossd does before a start, on its connection, and what the tender does then.
+    fn launch(&self, albatrossd: &mut Client, name: &str, limit: i64) -> File {
+        self.make_fifo(name);
+        albatrossd.command(name, ConsoleCommand::Add(Int::new(limit).unwrap()));
+        assert_eq!(albatrossd.reply(), format!("{name} empty"));
+        self.guest(name)
+    }
+
+    fn guest(&self, name: &str) -> File {
+        File::options().write(true).custom_flags(libc::O_NONBLOCK).open(self.fifo_path(name)).unwrap()
+    }
+
+    fn subscribe(&self, name: &str, count: i64) -> Client {
+        let mut client = self.connect();
+        client.command(name, ConsoleCommand::Subscribe(History::Count(Int::new(count).unwrap())));
+        client
+    }
+
+    fn inactive(&self, path: &str) -> String {
+        let mut client = self.connect();
+        client.command(path, ConsoleCommand::ListInactive);
+        let reply = client.reply();
+        assert!(client.is_closed());
+        reply
+    }
+
+    fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let end = Instant::now() + SOON;
+        while !is_so() {
+            assert!(Instant::now() < end, "{what} did not come");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// From /proc/PID/status, in KiB.
+    fn memory(&self, field: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().try_into().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+struct Client(UnixStream);
+
+impl Client {
+    fn command(&mut self, name: &str, command: ConsoleCommand) {
+        let header = Header::new(0, name.parse().unwrap());
+        let message = Wire::new(header, Payload::Command(Command::Console(command)));
+        self.0.write_all(&frame::frame(&message.encode().unwrap())).unwrap();
+    }
+
+    fn frame(&mut self) -> Option<Vec<u8>> {
+        let mut header = [0; 4];
+        self.0.read_exact(&mut header).ok()?;
+        let mut payload = vec![0; u32::from_be_bytes(header).try_into().unwrap()];
+        self.0.read_exact(&mut payload).ok()?;
+        Some(payload)
+    }
+
+    /// The next message as text.
+    fn reply(&mut self) -> String {
+        let payload = self.frame().expect("a message");
+        let Wire { header, payload } = Wire::decode(&payload).unwrap();
+        let what = match payload {
+            Payload::Success(Success::Empty) => "empty".to_owned(),
+            Payload::Success(Success::Text(text)) => text.to_string(),
+            Payload::Success(Success::Consoles(names)) => {
+                names.iter().map(Name::to_string).collect::<Vec<_>>().join(" ")
+            }
+            Payload::Failure(text) => format!("failure {text}"),
+            Payload::Data(Data::Console { line, .. }) => String::from_utf8_lossy(&line).into_owned(),
+            other => panic!("{other:?}"),
+        };
+        format!("{} {what}", header.name)
+    }
+
+    fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0))
+    }
+}
+
+#[test]
+fn two_subscribers_see_what_a_guest_writes() {
+    let daemon = Daemon::start();
+    let mut albatrossd = daemon.connect();
+    let mut early = daemon.subscribe("foo:hello", 20);
+    assert_eq!(early.reply(), "foo:hello waiting for VM");
+    let mut guest = daemon.launch(&mut albatrossd, "foo:hello", 1);
+    guest.write_all(b"one\n\ntwo\r\nthr").unwrap();
+    assert_eq!(early.reply(), "foo:hello one");
+    assert_eq!(early.reply(), "foo:hello two\r");
+    let mut late = daemon.subscribe("foo:hello", 1);
+    assert_eq!(late.reply(), "foo:hello subscribed");
+    assert_eq!(late.reply(), "foo:hello two\r");
+    guest.write_all(&[b"ee\n", &[b'x'; 600][..], b"\nlast"].concat()).unwrap();
+    for client in [&mut early, &mut late] {
+        assert_eq!(client.reply(), "foo:hello three");
+        assert_eq!(client.reply(), format!("foo:hello {} [truncated]", "x".repeat(512)));
+    }
+    assert_eq!(daemon.inactive(":"), ": ");
+    drop(guest);
+    assert_eq!(early.reply(), "foo:hello last");
+    daemon.wait_for("the end", || daemon.inactive("foo:") == "foo: :hello");
+    // The next run goes on in the same history; any frame ends a subscription.
+    fs::remove_file(daemon.fifo_path("foo:hello")).unwrap();
+    let mut guest = daemon.launch(&mut albatrossd, "foo:hello", 1);
+    guest.write_all(b"again\n").unwrap();
+    assert_eq!(early.reply(), "foo:hello again");
+    early.0.write_all(&frame::frame(b"")).unwrap();
+    assert!(early.is_closed());
+}
+
+#[test]
+fn mistakes_of_albatrossd_do_not_cost_its_connection() {
+    let daemon = Daemon::start();
+    let mut albatrossd = daemon.connect();
+    albatrossd.command("foo:", ConsoleCommand::Add(Int::ONE));
+    assert_eq!(albatrossd.reply(), "foo: failure path used instead of name");
+    albatrossd.command("foo:none", ConsoleCommand::Add(Int::ONE));
+    assert!(albatrossd.reply().starts_with("foo:none failure fifo cannot be opened: No such file"));
+    fs::write(daemon.fifo_path("foo:file"), "x").unwrap();
+    albatrossd.command("foo:file", ConsoleCommand::Add(Int::ONE));
+    assert!(albatrossd.reply().contains("no fifo"));
+    daemon.make_fifo("foo:real");
+    std::os::unix::fs::symlink(daemon.fifo_path("foo:real"), daemon.fifo_path("foo:link")).unwrap();
+    albatrossd.command("foo:link", ConsoleCommand::Add(Int::ONE));
+    assert!(albatrossd.reply().starts_with("foo:link failure fifo cannot be opened"));
+    daemon.launch(&mut albatrossd, "foo:good", 9);
+}
+
+#[test]
+fn broken_and_silent_clients_disturb_nobody() {
+    let daemon = Daemon::start();
+    let silent: Vec<_> = (0..100).map(|_| daemon.connect()).collect();
+    let mut half = daemon.connect();
+    half.0.write_all(&[0, 0, 0, 200, 0x30]).unwrap();
+    let mut garbage = daemon.connect();
+    garbage.0.write_all(&frame::frame(b"garbage")).unwrap();
+    assert!(garbage.is_closed());
+    let before = daemon.memory("VmPeak");
+    let mut huge = daemon.connect();
+    huge.0.write_all(&[0x7f, 0xff, 0xff, 0xff, 1, 2, 3]).unwrap();
+    // Closed with unread octets: an end or a reset.
+    assert!(!matches!(huge.0.read(&mut [0]), Ok(1..)));
+    assert!(daemon.memory("VmPeak") < before + 1024);
+    let mut albatrossd = daemon.connect();
+    let mut guest = daemon.launch(&mut albatrossd, ":a", 1);
+    guest.write_all(b"line\n").unwrap();
+    daemon.wait_for("the line", || {
+        let mut client = daemon.subscribe(":a", 1);
+        client.0.shutdown(std::net::Shutdown::Write).unwrap();
+        client.reply() == ":a subscribed" && client.frame().is_some()
+    });
+    drop((silent, half));
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_stalls_nobody() {
+    let daemon = Daemon::start();
+    let mut albatrossd = daemon.connect();
+    let guest = daemon.launch(&mut albatrossd, "foo:flood", 9);
+    let mut other_guest = daemon.launch(&mut albatrossd, "foo:quiet", 9);
+    let mut stuck = daemon.subscribe("foo:flood", 0);
+    let mut good = daemon.subscribe("foo:flood", 0);
+    let mut other = daemon.subscribe("foo:quiet", 0);
+    for client in [&mut stuck, &mut good, &mut other] {
+        assert!(client.reply().ends_with("subscribed"));
+    }
+    let lines = 100_000;
+    let reader = std::thread::spawn(move || {
+        (0..lines).filter(|number| good.reply() == format!("foo:flood {number:08}")).count()
+    });
+    let writer = std::thread::spawn(move || write_lines(guest, lines));
+    // Meanwhile others are served.
+    for number in 0..20 {
+        other_guest.write_all(format!("{number}\n").as_bytes()).unwrap();
+        assert_eq!(other.reply(), format!("foo:quiet {number}"));
+    }
+    writer.join().unwrap();
+    assert_eq!(reader.join().unwrap(), lines);
+    assert!(daemon.memory("VmHWM") < 16 * 1024, "{} KiB", daemon.memory("VmHWM"));
+    // It was told why, after what it had not read.
+    let mut last = String::new();
+    while let Some(payload) = stuck.frame() {
+        if let Payload::Failure(text) = Wire::decode(&payload).unwrap().payload {
+            last = text.to_string();
+        }
+    }
+    assert!(last.starts_with("subscription ended"), "{last}");
+}
+
+/// Writes as a pipe takes it.
+fn write_lines(mut guest: File, lines: usize) {
+    let end = Instant::now() + SOON;
+    let text: Vec<u8> = (0..lines).flat_map(|number| format!("{number:08}\n").into_bytes()).collect();
+    let mut rest = &text[..];
+    while !rest.is_empty() {
+        assert!(Instant::now() < end, "the guest is stalled");
+        match guest.write(&rest[..rest.len().min(4000)]) {
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_start_that_failed_leaves_no_running_console() {
+    let daemon = Daemon::start();
+    let mut albatrossd = daemon.connect();
+    daemon.make_fifo("foo:failed");
+    albatrossd.command("foo:failed", ConsoleCommand::Add(Int::ONE));
+    assert_eq!(albatrossd.reply(), "foo:failed empty");
+    assert_eq!(daemon.inactive(":"), ": ");
+    // Nobody opened the fifo for writing; albatrossd takes everything back.
+    fs::remove_file(daemon.fifo_path("foo:failed")).unwrap();
+    daemon.wait_for("the end", || daemon.inactive(":") == ": foo:failed");
+}
+
+#[test]
+fn a_new_albatrossd_adds_what_runs_and_no_line_is_lost() {
+    let daemon = Daemon::start();
+    let mut albatrossd = daemon.connect();
+    let mut guest = daemon.launch(&mut albatrossd, "foo:a", 1);
+    let mut client = daemon.subscribe("foo:a", 0);
+    assert_eq!(client.reply(), "foo:a subscribed");
+    guest.write_all(b"one\nhal").unwrap();
+    assert_eq!(client.reply(), "foo:a one");
+    drop(albatrossd);
+    let mut albatrossd = daemon.connect();
+    albatrossd.command("foo:a", ConsoleCommand::Add(Int::ONE));
+    assert_eq!(albatrossd.reply(), "foo:a empty");
+    guest.write_all(b"f\n").unwrap();
+    assert_eq!(client.reply(), "foo:a half");
+}
+
+#[test]
+fn a_fifo_that_is_used_again_is_read_again() {
+    let daemon = Daemon::start();
+    let mut albatrossd = daemon.connect();
+    let mut guest = daemon.launch(&mut albatrossd, "foo:a", 1);
+    let mut client = daemon.subscribe("foo:a", 0);
+    assert_eq!(client.reply(), "foo:a subscribed");
+    for round in 0..50 {
+        guest.write_all(format!("round {round}\n").as_bytes()).unwrap();
+        // The next add may come before the console has noticed the end.
+        drop(guest);
+        albatrossd.command("foo:a", ConsoleCommand::Add(Int::ONE));
+        assert_eq!(albatrossd.reply(), "foo:a empty");
+        guest = daemon.guest("foo:a");
+        assert_eq!(client.reply(), format!("foo:a round {round}"));
+    }
+}
+
+#[test]
+fn termination_removes_the_socket() {
+    let mut daemon = Daemon::start();
+    let mut client = daemon.subscribe(":a", 1);
+    assert_eq!(client.reply(), ":a waiting for VM");
+    kill(daemon.pid(), Signal::SIGHUP).unwrap();
+    assert_eq!(daemon.inactive(":"), ": ");
+    kill(daemon.pid(), Signal::SIGTERM).unwrap();
+    assert!(daemon.process.wait().unwrap().success());
+    assert!(!daemon.socket().exists());
+    assert!(client.is_closed());
+}
+
+#[test]
+fn idle_it_takes_little_memory() {
+    let daemon = Daemon::start();
+    let resident = daemon.memory("VmRSS");
+    assert!(resident < 5 * 1024, "{resident} KiB");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_exit_code_124() {
+    for arguments in [&["--influx", "x"][..], &["--max-subscribers", "0"], &["--max-subscribers=x"], &["x"]] {
+        let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-console"));
+        let output = command.args(arguments).stdout(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(124), "{arguments:?}");
+        assert!(output.stdout.is_empty() && output.stderr.starts_with(b"albatross-console: "));
+    }
+    let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-console"));
+    let output = command.args(["--tmpdir", "/nowhere"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("/nowhere/fifo"));
+}
