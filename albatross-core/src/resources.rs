@@ -39,7 +39,7 @@ pub use refused::Refused;
 pub const MAX_DEPTH: usize = 64;
 
 /// The tree. An operation that is refused changes nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Resources {
     root: Node,
     overcommit: Overcommit,

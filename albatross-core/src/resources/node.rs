@@ -97,7 +97,7 @@ pub struct Usage {
 }
 
 /// A path of the tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) path: Path,
     pub(super) policy: Option<Box<Policy>>,
@@ -112,7 +112,7 @@ pub(super) struct Node {
 }
 
 /// Sums that can be taken apart again: wider than any number of 63-bit values, so that none saturates.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) unikernels: usize,
     pub(super) memory: i128,
@@ -124,7 +124,7 @@ pub(super) struct Totals {
 }
 
 /// A set that remembers how often each item was put in.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Counts<T>(BTreeMap<T, usize>);
 
 impl Node {
