@@ -436,7 +436,9 @@ impl Vmmd {
         let keep = keep && !(state.ended && state.pipelined.is_empty());
         match Wire::new(header.clone(), payload).encode() {
             Ok(message) => self.output(Output::Send(*client, message)),
-            Err(error) => self.log(Level::Error, format!("{}: the reply cannot be sent: {error}", header.name)),
+            Err(error) => {
+                self.log(Level::Error, format!("{}: the reply cannot be sent: {error}", header.name))
+            }
         }
         if !keep {
             self.close(*client);

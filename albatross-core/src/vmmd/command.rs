@@ -4,18 +4,21 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use albatross_proto::{
-    Arguments, Command, Config as UnikernelConfig, Header, Int, Name, Payload, Policy, PolicyCommand, Success, Typ,
-    UnikernelCommand, Wire,
+    Arguments, Command, Config as UnikernelConfig, Header, Int, Name, Payload, Policy, PolicyCommand,
+    Success, Typ, UnikernelCommand, Wire,
 };
 
 use super::unikernel::{AfterStop, Cancelled, Cause, Start, State, Step, Unikernel};
 use super::{
-    ADDED_POLICY, Config, MAX_PIPELINED, Outcome, Phase, Requester, Task, TaskFailure, UNMODIFIED_POLICY, Undo, Vmmd,
-    Waiting,
+    ADDED_POLICY, Config, MAX_PIPELINED, Outcome, Phase, Requester, Task, TaskFailure, UNMODIFIED_POLICY,
+    Undo, Vmmd, Waiting,
 };
 use crate::image::{self, Image};
 use crate::machine::{ClientId, Level, Now};
 use crate::restart::Backoff;
+
+/// The refusal of what comes too late.
+pub(super) const ENDING: &str = "albatrossd is ending";
 
 /// Octets in a MB, as memory is counted.
 const MB: usize = 1024 * 1024;
@@ -56,7 +59,9 @@ impl Vmmd {
 
     fn message(&mut self, now: Now, client: ClientId, frame: &[u8]) {
         match Wire::decode(frame) {
-            Ok(Wire { header, payload: Payload::Command(command) }) => self.command(now, client, header, command),
+            Ok(Wire { header, payload: Payload::Command(command) }) => {
+                self.command(now, client, header, command)
+            }
             Ok(Wire { header, .. }) => {
                 self.log(Level::Warning, format!("client {}: {}: not a command", client.0, header.name));
                 self.close(client);
@@ -71,7 +76,7 @@ impl Vmmd {
     fn command(&mut self, now: Now, client: ClientId, header: Header, command: Command<'_>) {
         let requester = Requester { client, header };
         if self.phase != Phase::Serving {
-            return self.fail(&requester, "albatrossd is ending or has not begun");
+            return self.fail(&requester, ENDING);
         }
         match command {
             Command::Unikernel(command) => self.unikernel_command(now, requester, command),
@@ -116,7 +121,10 @@ impl Vmmd {
             Err(refusal) => self.fail(&requester, refusal.to_string()),
             Ok(()) => {
                 let record = self.persist_task();
-                self.task(record, Waiting::Acknowledge(requester, ADDED_POLICY.into(), Undo::Policy(path, before)));
+                self.task(
+                    record,
+                    Waiting::Acknowledge(requester, ADDED_POLICY.into(), Undo::Policy(path, before)),
+                );
             }
         }
     }
@@ -128,7 +136,8 @@ impl Vmmd {
             Err(refusal) => self.fail(&requester, refusal.to_string()),
             Ok(_) => {
                 let record = self.persist_task();
-                let done = Waiting::Acknowledge(requester, "removed policy".into(), Undo::Policy(path, before));
+                let done =
+                    Waiting::Acknowledge(requester, "removed policy".into(), Undo::Policy(path, before));
                 self.task(record, done);
             }
         }
@@ -137,8 +146,12 @@ impl Vmmd {
     pub(super) fn undo(&mut self, undo: Undo) {
         let result = match undo {
             Undo::Nothing => return,
-            Undo::Policy(path, Some(policy)) => self.resources.insert_policy(&path, policy).map_err(|e| e.to_string()),
-            Undo::Policy(path, None) => self.resources.remove_policy(&path).map(|_| ()).map_err(|e| e.to_string()),
+            Undo::Policy(path, Some(policy)) => {
+                self.resources.insert_policy(&path, policy).map_err(|e| e.to_string())
+            }
+            Undo::Policy(path, None) => {
+                self.resources.remove_policy(&path).map(|_| ()).map_err(|e| e.to_string())
+            }
         };
         if let Err(why) = result {
             self.log(Level::Error, format!("a change that was not written could not be undone: {why}"));
@@ -168,17 +181,26 @@ impl Vmmd {
             return Err(format!("unikernel {name} exists already"));
         }
         check_idle(existing)?;
-        let check = if existing.admitted { self.resources.check_replacement(name, arguments) } else {
+        let check = if existing.admitted {
+            self.resources.check_replacement(name, arguments)
+        } else {
             self.resources.check_unikernel(name, arguments)
         };
         check.map_err(|e| e.to_string())
     }
 
-    pub(super) fn image_stored(&mut self, now: Now, prepared: Prepared, result: Result<Outcome, TaskFailure>) {
-        let checked = match result {
-            Ok(_) if self.phase != Phase::Serving => Err("albatrossd is ending".to_owned()),
-            Ok(_) => self.admits(&prepared),
-            Err(TaskFailure(why)) => Err(format!("the image was not stored: {why}")),
+    pub(super) fn image_stored(
+        &mut self,
+        now: Now,
+        prepared: Prepared,
+        result: Result<Outcome, TaskFailure>,
+    ) {
+        if let Err(TaskFailure(why)) = result {
+            return self.fail(&prepared.requester, format!("the image was not stored: {why}"));
+        }
+        let checked = match self.phase {
+            Phase::Serving => self.admits(&prepared),
+            _ => Err(ENDING.to_owned()),
         };
         if let Err(why) = checked {
             self.drop_unused_image(&prepared.digest);
@@ -284,7 +306,7 @@ impl Vmmd {
         match &mut unikernel.state {
             State::Starting(start) => match &mut start.cancelled {
                 Some(Cancelled::Destroyed(requesters)) => requesters.push(requester),
-                Some(Cancelled::Shutdown) => self.fail(&requester, "albatrossd is ending"),
+                Some(Cancelled::Shutdown) => self.fail(&requester, ENDING),
                 none => *none = Some(Cancelled::Destroyed(vec![requester])),
             },
             State::Running(running) => match &mut running.stop {
@@ -376,9 +398,11 @@ fn uncompressed(config: &UnikernelConfig<'_>) -> Result<Vec<u8>, String> {
     let limit = memory.min(albatross_proto::frame::MAX_ENCODED);
     match (&config.image, config.compressed) {
         (compressed, true) => image::inflate(compressed, limit).map_err(|e| e.to_string()),
-        (image, false) if image.len() > limit => {
-            Err(format!("an image of {} bytes does not fit into {} MB of memory", image.len(), config.arguments.memory))
-        }
+        (image, false) if image.len() > limit => Err(format!(
+            "an image of {} bytes does not fit into {} MB of memory",
+            image.len(),
+            config.arguments.memory
+        )),
         (Cow::Borrowed(image), false) => Ok(image.to_vec()),
         (Cow::Owned(image), false) => Ok(image.clone()),
     }

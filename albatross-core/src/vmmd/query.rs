@@ -71,7 +71,12 @@ impl Vmmd {
         self.task(Task::LoadImage { path }, Waiting::Get(requester, level));
     }
 
-    pub(super) fn image_loaded(&mut self, requester: &Requester, level: Int, result: Result<Outcome, TaskFailure>) {
+    pub(super) fn image_loaded(
+        &mut self,
+        requester: &Requester,
+        level: Int,
+        result: Result<Outcome, TaskFailure>,
+    ) {
         match result {
             Ok(Outcome::Image(image)) => {
                 let compressed = level > Int::ZERO;

@@ -14,7 +14,7 @@ use albatross_proto::{Command, Header, Int, Name, Payload, Time, Wire};
 use super::command::not_found;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
 use super::{
-    CONSOLE_PATIENCE, CONSOLE_RETRY, Output, Outcome, Phase, Task, TaskFailure, Timer, Undo, Vmmd, Waiting,
+    CONSOLE_PATIENCE, CONSOLE_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo, Vmmd, Waiting,
 };
 use crate::image;
 use crate::machine::{Level, Now};
@@ -36,7 +36,8 @@ impl Vmmd {
 
     /// Starts what has waited long enough.
     pub(super) fn start_if_due(&mut self, now: Now, name: &Name) {
-        let Some(State::Waiting { until, .. }) = self.unikernels.get(name).map(|unikernel| &unikernel.state) else {
+        let Some(State::Waiting { until, .. }) = self.unikernels.get(name).map(|unikernel| &unikernel.state)
+        else {
             return;
         };
         let due = *until <= now.monotonic;
@@ -57,7 +58,9 @@ impl Vmmd {
             Step::LoadImage if unikernel.image.is_some() => return self.go_on(now, name, Step::FindTender),
             Step::LoadImage => Task::LoadImage { path: self.config.stored_image(&unikernel.digest) },
             Step::FindTender => {
-                let Some(image) = &unikernel.image else { return self.abort(now, name, "its image is not known") };
+                let Some(image) = &unikernel.image else {
+                    return self.abort(now, name, "its image is not known");
+                };
                 Task::FindTender { target: image.target, abi_version: image.abi_version }
             }
             Step::PlaceImage => {
@@ -73,7 +76,9 @@ impl Vmmd {
                     Some(bridge) => Task::MakeTap { bridge: bridge.to_owned() },
                 },
             },
-            Step::Persist if matches!(start.cause, Cause::Again) => return self.go_on(now, name, Step::Spawn),
+            Step::Persist if matches!(start.cause, Cause::Again) => {
+                return self.go_on(now, name, Step::Spawn);
+            }
             Step::Persist => self.persist_task(),
             Step::Spawn => match unikernel.spawn(&self.config, name, start) {
                 None => return self.abort(now, name, "no tender, or a cpu that is no number of one"),
@@ -105,7 +110,10 @@ impl Vmmd {
     /// The task of a step was carried out, or was not.
     pub(super) fn step_done(&mut self, now: Now, name: &Name, result: Result<Outcome, TaskFailure>) {
         let Some(start) = self.starting_mut(name) else {
-            return self.log(Level::Error, format!("{name}: a step of a start was answered, and it is not starting"));
+            return self.log(
+                Level::Error,
+                format!("{name}: a step of a start was answered, and it is not starting"),
+            );
         };
         let outcome = match result {
             Ok(outcome) => outcome,
@@ -135,10 +143,14 @@ impl Vmmd {
             }
             (Step::Persist, Outcome::Done) => Step::Spawn,
             (Step::Spawn, Outcome::Process(pid)) => return self.spawned(now, name, pid),
-            (step, _) => return self.abort(now, name, &format!("the driver answered {step:?} with something else")),
+            (step, _) => {
+                return self.abort(now, name, &format!("the driver answered {step:?} with something else"));
+            }
         };
         match self.starting(name) {
-            Some((_, start)) if start.cancelled.is_some() => self.abort(now, name, "destroyed while it was started"),
+            Some((_, start)) if start.cancelled.is_some() => {
+                self.abort(now, name, "destroyed while it was started")
+            }
             _ => self.go_on(now, name, next),
         }
     }
@@ -170,10 +182,17 @@ impl Vmmd {
         }
         self.log(Level::Info, format!("{name}: started as process {pid}"));
         match cause {
-            Cause::Create(requester) | Cause::Restart(requester) => self.succeed(&requester, "created unikernel"),
+            Cause::Create(requester) | Cause::Restart(requester) => {
+                self.succeed(&requester, "created unikernel")
+            }
             Cause::Again => {}
         }
-        if self.unikernels.get(name).and_then(Unikernel::running).is_some_and(|running| running.stop.is_some()) {
+        if self
+            .unikernels
+            .get(name)
+            .and_then(Unikernel::running)
+            .is_some_and(|running| running.stop.is_some())
+        {
             self.ask_to_end(now, name);
         }
     }
@@ -181,7 +200,8 @@ impl Vmmd {
     /// A start that failed or was cancelled: everything it holds is freed.
     pub(super) fn abort(&mut self, now: Now, name: &Name, why: &str) {
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
-        let waiting = State::Waiting { until: now.monotonic, until_wall: now.wall, why: Some(why.to_owned()) };
+        let waiting =
+            State::Waiting { until: now.monotonic, until_wall: now.wall, why: Some(why.to_owned()) };
         let State::Starting(start) = std::mem::replace(&mut unikernel.state, waiting) else { return };
         let Start { cause, taps, placed, fifo, cancelled, .. } = *start;
         self.free(name, taps, placed, fifo);
@@ -238,7 +258,8 @@ impl Vmmd {
         let delay = unikernel.backoff.ended(now.monotonic);
         let until = now.monotonic.saturating_add(delay);
         let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-        let until_wall = Time::from_unix_millis(now.wall.unix_millis().saturating_add(millis)).unwrap_or(Time::MAX);
+        let until_wall =
+            Time::from_unix_millis(now.wall.unix_millis().saturating_add(millis)).unwrap_or(Time::MAX);
         unikernel.since = now.wall;
         unikernel.state = State::Waiting { until, until_wall, why };
         self.timers.insert((until, Timer::Start(name.clone())));
@@ -270,7 +291,9 @@ impl Vmmd {
                 self.console.pending.insert(sequence, waiting);
                 self.output(Output::SendConsole(message));
             }
-            Err(error) => self.log(Level::Error, format!("{name}: the console daemon cannot be told: {error}")),
+            Err(error) => {
+                self.log(Level::Error, format!("{name}: the console daemon cannot be told: {error}"))
+            }
         }
     }
 
@@ -313,11 +336,15 @@ impl Vmmd {
         let Wire { header, payload } = match Wire::decode(frame) {
             Ok(wire) => wire,
             Err(error) => {
-                return self.log(Level::Error, format!("the console daemon sent what is no message: {error}"));
+                return self
+                    .log(Level::Error, format!("the console daemon sent what is no message: {error}"));
             }
         };
         let Some(waiting) = self.console.pending.remove(&header.sequence) else {
-            return self.log(Level::Warning, format!("{}: the console daemon answered what was not asked", header.name));
+            return self.log(
+                Level::Warning,
+                format!("{}: the console daemon answered what was not asked", header.name),
+            );
         };
         let result = match payload {
             Payload::Success(_) => Ok(Outcome::Done),

@@ -3,6 +3,7 @@
 use albatross_proto::Name;
 use albatross_proto::reply::Exit;
 
+use super::command::ENDING;
 use super::unikernel::{AfterStop, Cancelled, Running, State, Unikernel};
 use super::{GRACE, Output, Phase, Signal, Timer, Vmmd};
 use crate::machine::{Level, Now};
@@ -44,7 +45,8 @@ impl Vmmd {
         };
         let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
         let waiting = State::Waiting { until: now.monotonic, until_wall: now.wall, why: None };
-        let State::Running(Running { taps, stop, .. }) = std::mem::replace(&mut unikernel.state, waiting) else {
+        let State::Running(Running { taps, stop, .. }) = std::mem::replace(&mut unikernel.state, waiting)
+        else {
             return;
         };
         unikernel.last_exit = Some(exit);
@@ -53,7 +55,9 @@ impl Vmmd {
         self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));
         match stop {
             Some(AfterStop::Destroy(requesters)) => self.destroyed(&name, requesters),
-            Some(AfterStop::Restart(requester, arguments)) => self.start_with(now, &name, arguments, requester),
+            Some(AfterStop::Restart(requester, arguments)) => {
+                self.start_with(now, &name, arguments, requester)
+            }
             Some(AfterStop::Replace(prepared)) => {
                 self.remove_unikernel(&name);
                 self.start_new(now, *prepared);
@@ -121,14 +125,16 @@ impl Vmmd {
 
     /// It is being stopped to be started again: now it only stops.
     fn give_up_waiting(&mut self, name: &Name) {
-        let Some(State::Running(running)) = self.unikernels.get_mut(name).map(|unikernel| &mut unikernel.state) else {
+        let Some(State::Running(running)) =
+            self.unikernels.get_mut(name).map(|unikernel| &mut unikernel.state)
+        else {
             return;
         };
         match running.stop.replace(AfterStop::Shutdown) {
-            Some(AfterStop::Restart(requester, _)) => self.fail(&requester, "albatrossd is ending"),
+            Some(AfterStop::Restart(requester, _)) => self.fail(&requester, ENDING),
             Some(AfterStop::Replace(prepared)) => {
                 self.drop_unused_image(&prepared.digest);
-                self.fail(&prepared.requester, "albatrossd is ending");
+                self.fail(&prepared.requester, ENDING);
             }
             _ => {}
         }
@@ -136,7 +142,8 @@ impl Vmmd {
 
     /// The daemon is over when nothing runs and nothing is waited for.
     pub(super) fn end_if_free(&mut self) {
-        let busy = || self.unikernels.values().any(|unikernel| !matches!(unikernel.state, State::Waiting { .. }));
+        let busy =
+            || self.unikernels.values().any(|unikernel| !matches!(unikernel.state, State::Waiting { .. }));
         if self.phase == Phase::Ending && self.tasks.is_empty() && !busy() {
             self.phase = Phase::Ended;
             self.output(Output::Exit);

@@ -91,7 +91,8 @@ impl Vmmd {
         if !durable {
             return;
         }
-        let (now, later) = std::mem::take(&mut self.unneeded).into_iter().partition(|(task, _)| *task <= id.0);
+        let (now, later) =
+            std::mem::take(&mut self.unneeded).into_iter().partition(|(task, _)| *task <= id.0);
         self.unneeded = later;
         let now: Vec<(u64, [u8; 32])> = now;
         for (_, digest) in now {
@@ -102,7 +103,10 @@ impl Vmmd {
     /// Removes a stored image that no unikernel has: none on record, none that is being created, and none
     /// on the record that is on disk.
     pub(super) fn drop_unused_image(&mut self, digest: &[u8; 32]) {
-        let recorded = self.unikernels.values().any(|unikernel| &unikernel.digest == digest || replaced_by(unikernel, digest));
+        let recorded = self
+            .unikernels
+            .values()
+            .any(|unikernel| &unikernel.digest == digest || replaced_by(unikernel, digest));
         let on_disk = self.unneeded.iter().any(|(_, other)| other == digest);
         let coming = self.tasks.values().any(|waiting| match waiting {
             Waiting::Stored(prepared) => &prepared.digest == digest,

@@ -115,7 +115,7 @@ impl Start {
 
 impl Unikernel {
     pub(super) fn startup(&self) -> Int {
-        self.arguments.startup.unwrap_or(Int::from(STARTUP))
+        self.arguments.startup.unwrap_or_else(|| Int::from(STARTUP))
     }
 
     pub(super) const fn running(&self) -> Option<&Running> {
@@ -139,7 +139,9 @@ impl Unikernel {
         let of = |parts: &[&[u8]]| parts.concat();
         let nets = || self.arguments.net_devices.iter();
         let mut line = vec![of(&[b"--mem=", self.arguments.memory.to_string().as_bytes()])];
-        line.extend(nets().zip(taps).map(|(net, tap)| of(&[b"--net:", net.name.as_bytes(), b"=", tap.as_bytes()])));
+        line.extend(
+            nets().zip(taps).map(|(net, tap)| of(&[b"--net:", net.name.as_bytes(), b"=", tap.as_bytes()])),
+        );
         line.extend(nets().map(|net| {
             let mac = derived_mac(name, net).to_string();
             of(&[b"--net-mac:", net.name.as_bytes(), b"=", mac.as_bytes()])
@@ -162,7 +164,7 @@ impl Unikernel {
         let blocks = self.arguments.block_devices.iter().map(|block| InfoBlock {
             unikernel_device: block.name.clone(),
             host_device: block.host_device().clone(),
-            sector_size: block.sector_size.unwrap_or(Int::from(SECTOR_SIZE)),
+            sector_size: block.sector_size.unwrap_or_else(|| Int::from(SECTOR_SIZE)),
             size: Int::ZERO,
         });
         let nets = self.arguments.net_devices.iter().map(|net| InfoNet {

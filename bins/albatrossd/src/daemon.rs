@@ -67,7 +67,9 @@ fn load_record(config: &Config, log: &Logger) -> io::Result<Record> {
     let path = config.record();
     if !path.exists() {
         if config.dbdir.join("state").exists() {
-            log.warning("the state file of another implementation is there; this version does not take it over");
+            log.warning(
+                "the state file of another implementation is there; this version does not take it over",
+            );
         }
         return Ok(Record::default());
     }
@@ -143,7 +145,9 @@ impl Daemon<'_> {
                 Input::Terminate
             }
             Event::Source(event) => return self.note_source(event),
-            Event::AcceptFailed(error) => return self.log.error(format_args!("cannot accept a client: {error}")),
+            Event::AcceptFailed(error) => {
+                return self.log.error(format_args!("cannot accept a client: {error}"));
+            }
             _ => return,
         };
         self.inputs.push_back(input);

@@ -32,7 +32,8 @@ pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
 
 /// Writes `content` to `path`, replacing it as a whole.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), TaskFailure> {
-    let result = write_beside(path, content).and_then(|new| fs::rename(&new, path)).and_then(|()| sync_parent(path));
+    let result =
+        write_beside(path, content).and_then(|new| fs::rename(&new, path)).and_then(|()| sync_parent(path));
     result.map_err(|error| failure("cannot write", path, &error))
 }
 

@@ -57,7 +57,7 @@ fn storage(dbdir: &Path) -> io::Result<Int> {
     let block = dbdir.join("block");
     let directory = if block.is_dir() { &block } else { dbdir };
     let system = statvfs(directory).map_err(|error| named(directory, &error.into()))?;
-    let octets = u64::from(system.blocks()).saturating_mul(u64::from(system.fragment_size()));
+    let octets = system.blocks().saturating_mul(system.fragment_size());
     Int::try_from(octets / MB).map_err(|error| io::Error::other(error.to_string()))
 }
 

@@ -35,7 +35,12 @@ struct Process {
 
 impl Processes {
     /// Starts a tender and returns its process id. Its end is readiness of `token`.
-    pub(crate) fn spawn(&mut self, spawn: &Spawn, registry: &Registry, token: Token) -> Result<u32, TaskFailure> {
+    pub(crate) fn spawn(
+        &mut self,
+        spawn: &Spawn,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<u32, TaskFailure> {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
         let pid = start(spawn).map_err(|error| cannot(&error))?;
         let watch = || {

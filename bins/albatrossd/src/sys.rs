@@ -9,8 +9,8 @@ use std::process::Command;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::unistd::Pid;
 
 /// The device that makes taps.
 const TUN: &str = "/dev/net/tun";
@@ -39,7 +39,7 @@ fn request(name: &str) -> io::Result<libc::ifreq> {
 }
 
 fn interface_name(request: &libc::ifreq) -> String {
-    let octets = request.ifr_name.iter().map(|c| c.to_ne_bytes()).flatten().take_while(|c| *c != 0).collect();
+    let octets = request.ifr_name.iter().flat_map(|c| c.to_ne_bytes()).take_while(|c| *c != 0).collect();
     String::from_utf8(octets).unwrap_or_default()
 }
 
@@ -47,7 +47,8 @@ fn attach(name: &str) -> io::Result<(File, String)> {
     let tun = OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(TUN)?;
     let mut request = request(name)?;
     // IFF_TAP and IFF_NO_PI are small positive constants that fit into the field's c_short.
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI).unwrap_or_default();
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI).unwrap_or_default();
     // SAFETY: `tun` is open and `request` is a valid ifreq that outlives the call, which may write to its
     // name: TUNSETIFF is given a pointer to memory of our own that nobody else reads meanwhile.
     unsafe { tunsetiff(tun.as_raw_fd(), &raw mut request) }?;

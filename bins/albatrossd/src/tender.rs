@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use albatross_core::image::Target;
@@ -64,15 +64,22 @@ impl Tenders {
         let candidates = match target {
             Target::Spt => self.candidates("spt", abi_version),
             Target::Hvt => self.candidates("hvt", abi_version),
-            _ => return Some(Err(TaskFailure(format!("there is no tender for {target} images on this system")))),
+            _ => {
+                return Some(Err(TaskFailure(format!(
+                    "there is no tender for {target} images on this system"
+                ))));
+            }
         };
-        let unknown: Vec<PathBuf> = candidates.iter().filter(|path| self.version(path).is_none()).cloned().collect();
+        let unknown: Vec<PathBuf> =
+            candidates.iter().filter(|path| self.version(path).is_none()).cloned().collect();
         if unknown.is_empty() {
             return Some(self.choose(&candidates, target, abi_version));
         }
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
         let ask = move || {
-            let asked = unknown.into_iter().filter_map(|path| Some((path.clone(), identity(&path)?, ask_version(&path))));
+            let asked = unknown
+                .into_iter()
+                .filter_map(|path| Some((path.clone(), identity(&path)?, ask_version(&path))));
             let answer = Answer { task, target, wanted: abi_version, asked: asked.collect(), candidates };
             // The daemon is over where nobody receives any more.
             _ = sender.send(answer);
@@ -80,7 +87,9 @@ impl Tenders {
         };
         match thread::Builder::new().name("tender-version".to_owned()).spawn(ask) {
             Ok(_) => None,
-            Err(error) => Some(Err(TaskFailure(format!("cannot ask the tenders for their version: {error}")))),
+            Err(error) => {
+                Some(Err(TaskFailure(format!("cannot ask the tenders for their version: {error}"))))
+            }
         }
     }
 
@@ -104,7 +113,8 @@ impl Tenders {
     }
 
     fn choose(&self, candidates: &[PathBuf], target: Target, wanted: u32) -> Result<Outcome, TaskFailure> {
-        let fits = |path: &&PathBuf| self.known.get(*path).is_some_and(|(_, version)| *version == Some(wanted));
+        let fits =
+            |path: &&PathBuf| self.known.get(*path).is_some_and(|(_, version)| *version == Some(wanted));
         if let Some(path) = candidates.iter().find(fits) {
             return Ok(Outcome::Tender(path.clone()));
         }
@@ -120,7 +130,8 @@ impl Tenders {
     /// The executables that may do, in the order of preference.
     fn candidates(&self, target: &str, abi_version: u32) -> Vec<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let directories: Vec<PathBuf> = std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect();
+        let directories: Vec<PathBuf> =
+            std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect();
         let mut all = Vec::new();
         for name in [format!("solo5-{target}.{abi_version}"), format!("solo5-{target}")] {
             all.push(self.dbdir.join(&name));
