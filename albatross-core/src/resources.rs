@@ -14,6 +14,25 @@
 //! is whether a policy is [`usable`], nor the least size of a block device.
 //!
 //! Rules: `docs/protocol.md`, "Resources and policies".
+//!
+//! ```
+//! use albatross_core::resources::Resources;
+//! use albatross_proto::{Arguments, Int, Policy};
+//!
+//! let mut tree = Resources::default();
+//! let one = Policy {
+//!     cpuids: [Int::ZERO].into(),
+//!     unikernels: Int::ONE,
+//!     memory: Int::from(64),
+//!     block: None,
+//!     bridges: ["service".into()].into(),
+//! };
+//! tree.insert_policy(&"alice".parse().unwrap(), one).unwrap();
+//! tree.insert_unikernel(&"alice:bob:hello".parse().unwrap(), &Arguments::new()).unwrap();
+//!
+//! let refused = tree.check_unikernel(&"alice:second".parse().unwrap(), &Arguments::new()).unwrap_err();
+//! assert_eq!(refused.to_string(), "policy alice: allows 1 unikernel, 1 is running");
+//! ```
 
 use albatross_proto::{Arguments, BlockDevice, Int, Label, Name, NetDevice, Path, Policy};
 use std::collections::BTreeSet;
