@@ -173,7 +173,7 @@ impl Vmmd {
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         unikernel.since = now.wall;
         unikernel.backoff.started(now.monotonic);
-        let running = State::Running(Running { pid, taps: Vec::new(), stop: None });
+        let running = State::Running(Running { pid, taps: Vec::new(), stop: None, kill_at: None });
         let State::Starting(start) = std::mem::replace(&mut unikernel.state, running) else { return };
         let Start { cause, taps, cancelled, .. } = *start;
         if let State::Running(running) = &mut unikernel.state {
@@ -270,11 +270,17 @@ impl Vmmd {
 /// The conversation with the console daemon.
 impl Vmmd {
     fn console_add_for_start(&mut self, now: Now, name: &Name) {
-        if !self.console.connected {
-            return self.abort(now, name, "the console daemon is not running, start albatross-console");
+        let deadline = now.monotonic + CONSOLE_PATIENCE;
+        self.timers.insert((deadline, Timer::ConsolePatience(name.clone())));
+        if let Some(start) = self.starting_mut(name) {
+            start.console_deadline = Some(deadline);
         }
-        self.console_add(name, Some(name.clone()));
-        self.timers.insert((now.monotonic + CONSOLE_PATIENCE, Timer::ConsolePatience(name.clone())));
+        if self.console.connected {
+            self.console_add(name, Some(name.clone()));
+        } else {
+            // It may have been started in the meantime: the answer goes on with this start, or ends it.
+            self.output(Output::ConnectConsole);
+        }
     }
 
     fn console_add(&mut self, name: &Name, waiting: Option<Name>) {
@@ -301,10 +307,14 @@ impl Vmmd {
     pub(super) fn console_connected(&mut self, now: Now) {
         self.console.connected = true;
         self.console.pending.clear();
-        let running = self.unikernels.iter().filter(|(_, unikernel)| unikernel.running().is_some());
-        let running: Vec<Name> = running.map(|(name, _)| name.clone()).collect();
-        for name in running {
-            self.console_add(&name, None);
+        let all: Vec<(Name, bool)> = self
+            .unikernels
+            .iter()
+            .filter(|(_, unikernel)| unikernel.running().is_some() || unikernel.waits_for_console())
+            .map(|(name, unikernel)| (name.clone(), unikernel.waits_for_console()))
+            .collect();
+        for (name, waits) in all {
+            self.console_add(&name, waits.then(|| name.clone()));
         }
         let mut waiting: Vec<(Int, Name)> = self
             .unikernels
@@ -319,16 +329,23 @@ impl Vmmd {
     }
 
     pub(super) fn console_closed(&mut self, now: Now) {
-        if self.console.connected {
+        let why = if self.console.connected {
             self.log(Level::Warning, "the console daemon is gone, it is tried again");
-        }
+            "the console daemon went away"
+        } else {
+            "the console daemon is not running, start albatross-console"
+        };
         self.console.connected = false;
-        let pending = std::mem::take(&mut self.console.pending);
-        for name in pending.into_values().flatten() {
-            self.abort(now, &name, "the console daemon went away");
+        self.console.pending.clear();
+        let waiting = self.unikernels.iter().filter(|(_, unikernel)| unikernel.waits_for_console());
+        let waiting: Vec<Name> = waiting.map(|(name, _)| name.clone()).collect();
+        for name in waiting {
+            self.abort(now, &name, why);
         }
         if self.phase == Phase::Serving {
-            self.timers.insert((now.monotonic + CONSOLE_RETRY, Timer::ReconnectConsole));
+            let retry = (now.monotonic + CONSOLE_RETRY, Timer::ReconnectConsole);
+            self.timers.retain(|(_, timer)| *timer != Timer::ReconnectConsole);
+            self.timers.insert(retry);
         }
     }
 
@@ -359,8 +376,10 @@ impl Vmmd {
     }
 
     pub(super) fn console_patience_ended(&mut self, now: Now, name: &Name) {
-        let waits = self.console.pending.values().any(|waiting| waiting.as_ref() == Some(name));
-        if waits && self.starting(name).is_some_and(|(_, start)| start.step == Step::Console) {
+        let waits = self.unikernels.get(name).is_some_and(Unikernel::waits_for_console);
+        let deadline = self.starting(name).and_then(|(_, start)| start.console_deadline);
+        // The timer of an earlier start says nothing about this one.
+        if waits && deadline.is_some_and(|deadline| deadline <= now.monotonic) {
             let seconds = Duration::as_secs(&CONSOLE_PATIENCE);
             self.abort(now, name, &format!("the console daemon did not answer within {seconds} s"));
         }

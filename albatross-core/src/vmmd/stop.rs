@@ -21,21 +21,31 @@ impl Cancelled {
 impl Vmmd {
     /// Sends SIGTERM to what runs, and SIGKILL after [`GRACE`].
     pub(super) fn ask_to_end(&mut self, now: Now, name: &Name) {
-        let Some(running) = self.unikernels.get(name).and_then(Unikernel::running) else { return };
-        let pid = running.pid;
-        self.output(Output::Kill(pid, Signal::Terminate));
-        self.timers.insert((now.monotonic + GRACE, Timer::Kill(name.clone())));
+        if let Some(pid) = self.kill_later(now, name) {
+            self.output(Output::Kill(pid, Signal::Terminate));
+        }
     }
 
     pub(super) fn kill_if_due(&mut self, now: Now, name: &Name) {
-        let Some(running) = self.unikernels.get(name).and_then(Unikernel::running) else { return };
-        if running.stop.is_none() {
+        let running = self.unikernels.get(name).and_then(Unikernel::running);
+        // The timer of an earlier run says nothing about this one.
+        if !running.and_then(|running| running.kill_at).is_some_and(|at| at <= now.monotonic) {
             return;
         }
+        if let Some(pid) = self.kill_later(now, name) {
+            self.log(Level::Warning, format!("{name}: process {pid} does not end, it is killed"));
+            self.output(Output::Kill(pid, Signal::Kill));
+        }
+    }
+
+    /// Arms the timer after which it is killed, and returns its process id.
+    fn kill_later(&mut self, now: Now, name: &Name) -> Option<u32> {
+        let State::Running(running) = &mut self.unikernels.get_mut(name)?.state else { return None };
+        let at = now.monotonic + GRACE;
+        running.kill_at = Some(at);
         let pid = running.pid;
-        self.log(Level::Warning, format!("{name}: process {pid} does not end, it is killed"));
-        self.output(Output::Kill(pid, Signal::Kill));
-        self.timers.insert((now.monotonic + GRACE, Timer::Kill(name.clone())));
+        self.timers.insert((at, Timer::Kill(name.clone())));
+        Some(pid)
     }
 
     /// A tender ended: what it held is freed, and what was to happen then happens.

@@ -53,6 +53,8 @@ pub(super) struct Start {
     pub(super) taps: Vec<String>,
     pub(super) placed: bool,
     pub(super) fifo: bool,
+    /// When the console daemon's answer is given up.
+    pub(super) console_deadline: Option<Duration>,
     /// It is not to be started after all.
     pub(super) cancelled: Option<Cancelled>,
 }
@@ -96,6 +98,8 @@ pub(super) struct Running {
     pub(super) taps: Vec<String>,
     /// It was asked to end, and what comes then.
     pub(super) stop: Option<AfterStop>,
+    /// When it is killed, once it was asked to end.
+    pub(super) kill_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -109,7 +113,16 @@ pub(super) enum AfterStop {
 
 impl Start {
     pub(super) const fn new(step: Step, cause: Cause) -> Self {
-        Self { step, cause, tender: None, taps: Vec::new(), placed: false, fifo: false, cancelled: None }
+        Self {
+            step,
+            cause,
+            tender: None,
+            taps: Vec::new(),
+            placed: false,
+            fifo: false,
+            console_deadline: None,
+            cancelled: None,
+        }
     }
 }
 
@@ -120,6 +133,10 @@ impl Unikernel {
 
     pub(super) const fn running(&self) -> Option<&Running> {
         if let State::Running(running) = &self.state { Some(running) } else { None }
+    }
+
+    pub(super) fn waits_for_console(&self) -> bool {
+        matches!(&self.state, State::Starting(start) if start.step == Step::Console)
     }
 
     /// How to start it with what was made ready. `None` where the configuration has a cpu that is no

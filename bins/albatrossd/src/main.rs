@@ -42,9 +42,11 @@ fn main() -> ExitCode {
     let options: Options = Program::new("albatrossd", VERSION).parse();
     let common = options.common();
     let log = common.logger("albatrossd");
+    // A tender runs in another directory.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let config = albatross_core::vmmd::Config {
-        tmpdir: common.tmpdir.clone(),
-        dbdir: options.dbdir.unwrap_or_else(|| DEFAULT_DBDIR.into()),
+        tmpdir: absolute(common.tmpdir.clone()),
+        dbdir: absolute(options.dbdir.unwrap_or_else(|| DEFAULT_DBDIR.into())),
         drop_path: !options.no_drop_path,
         overcommit: options.overcommit_memory,
     };
