@@ -251,6 +251,7 @@ impl Encoder<'_> {
         self.put(content);
     }
 
+    /// A value whose content is written piece by piece.
     pub(crate) fn constructed(&mut self, tag: Tag, content: impl Fn(&mut Encoder<'_>)) {
         let mut count = Encoder::Count(0);
         content(&mut count);

@@ -7,6 +7,8 @@
 use alloc::{borrow::ToOwned, boxed::Box, string::String};
 use core::{cmp::Ordering, fmt, str::FromStr};
 
+use der::Tag;
+
 use crate::{
     DecodeError, DecodeErrorKind,
     codec::{Decoder, Encoder},
@@ -246,12 +248,10 @@ impl Name {
     }
 
     pub(crate) fn write(&self, out: &mut Encoder<'_>) {
-        let mut text =
-            String::with_capacity(self.path.0.len() + 1 + self.label.as_ref().map_or(0, |l| l.0.len()));
-        text.push_str(&self.path.0);
-        text.push(SEPARATOR);
-        text.push_str(self.label.as_ref().map_or("", Label::as_str));
-        out.utf8(text.as_bytes());
+        let label = self.label.as_ref().map_or("", Label::as_str);
+        out.constructed(Tag::Utf8String, |out| {
+            [self.path.as_str(), ":", label].into_iter().for_each(|part| out.put(part.as_bytes()));
+        });
     }
 
     pub(crate) fn read(from: &mut Decoder<'_>, field: &'static str) -> Result<Self, DecodeError> {

@@ -29,7 +29,7 @@ impl Vmmd {
     pub(super) fn kill_if_due(&mut self, now: Now, name: &Name) {
         let running = self.unikernels.get(name).and_then(Unikernel::running);
         // The timer of an earlier run says nothing about this one.
-        if !running.and_then(|running| running.kill_at).is_some_and(|at| at <= now.monotonic) {
+        if running.and_then(|running| running.kill_at).is_none_or(|at| at > now.monotonic) {
             return;
         }
         if let Some(pid) = self.kill_later(now, name) {
