@@ -1,0 +1,68 @@
+//! Every limit and patience of the endpoint, with the reason for its value.
+
+use std::time::Duration;
+
+use albatross_proto::frame;
+
+/// Connections at one time. Two descriptors each fit the usual limit of a service many times over, and
+/// what strangers can make us hold ([`MAX_HANDSHAKE`] each) stays below 256 MiB.
+pub const MAX_CONNECTIONS: usize = 2048;
+
+/// Octets that a client may send before its handshake is done: a chain of nine certificates and all else
+/// takes less than the 64 KiB that the TLS library accepts in one message; this leaves room around it.
+pub const MAX_HANDSHAKE: usize = 96 * 1024;
+
+/// How long a handshake may take: several round trips over the worst of links.
+pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The most octets of a streamed image, the same as of one that stands in a message.
+pub const MAX_STREAMED_IMAGE: usize = 64 * 1024 * 1024;
+
+/// The longest chunk of a stream, in octets.
+pub const MAX_CHUNK: usize = frame::MAX_CHUNK;
+
+/// How long a client may take for each [`STREAM_STEP`] of a stream that it has to send.
+pub const STREAM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The progress that is expected within [`STREAM_PATIENCE`], in octets: 2 KiB/s.
+pub const STREAM_STEP: usize = 64 * 1024;
+
+/// How long a daemon may be silent while an answer is due: a destroy waits for the unikernel to end, and a
+/// large block device takes its time to reach the disk.
+pub const DAEMON_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long connecting to a daemon is tried while its queue of connections is full.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait between two tries to connect.
+pub const CONNECT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a client may leave what is queued for it untouched.
+pub const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long to wait for the client to close after we have: closing before everything it sent was read would
+/// reset the connection, and with it what we said last.
+pub const LINGER: Duration = Duration::from_secs(5);
+
+/// While more octets than these wait for one side, nothing is read from the other. One read of the driver
+/// may come on top.
+pub const QUEUE_HIGH: usize = 256 * 1024;
+
+/// At this many waiting octets, reading goes on.
+pub const QUEUE_LOW: usize = 64 * 1024;
+
+/// The longest answer to a `policy add`, in octets: a word or an error text.
+pub const MAX_POLICY_REPLY: usize = 64 * 1024;
+
+/// The longest frame that a daemon sends to a client, in octets. It is passed on as it comes and not held.
+pub const MAX_REPLY: usize = frame::MAX_ENCODED;
+
+/// Octets of each frame that are kept to see what it says: more than any header and any usual error text.
+pub const PEEK: usize = 2048;
+
+/// Octets that a client may send where nothing is expected, and that are ignored: older clients send an
+/// empty stream after commands that need none.
+pub const MAX_UNEXPECTED: usize = 64 * 1024;
+
+/// The longest failure text of a daemon that goes into our own, in octets.
+pub const MAX_QUOTED: usize = 1024;

@@ -1,0 +1,173 @@
+//! What the endpoint accepts, and the stream of one connection.
+//!
+//! An [`Acceptor`] holds what all connections share: the root that client chains lead to, the server's own
+//! chain and key. Each connection gets a [`Stream`], which does not block and does not know sockets.
+//!
+//! The chain that a client presents is verified inside the handshake by
+//! [`albatross_core::certificate::verify()`]; a chain that is refused ends the handshake with an alert. What
+//! the verified path may do is taken from it there and then, and kept beside the connection: an authority
+//! never comes from certificates that were merely presented. There is no session ticket, no resumption and
+//! no early data, so each connection shows its chain and each command runs once.
+
+mod stream;
+mod verifier;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use albatross_core::authority::{Authority, AuthorityError};
+use albatross_core::certificate::{Certificate, ChainError, NothingRevoked, Revocation, Root};
+use albatross_core::issue::{KeyPair, SigningKey as _};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, ServerConfig, ServerConnection};
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
+use crate::schemes::{self, SigningKey};
+pub use stream::{EndWriting, READ_PER_TURN, Stream};
+use verifier::{Slot, Verifier};
+
+/// The most octets of a client's chain. rustls accepts no longer handshake messages.
+pub const MAX_CHAIN_OCTETS: usize = 64 * 1024;
+
+/// What is needed to accept connections.
+#[derive(Debug)]
+pub struct Acceptor {
+    trust: Arc<Trust>,
+    provider: Arc<CryptoProvider>,
+    identity: Arc<SingleCertAndKey>,
+}
+
+/// By what chains of clients are judged.
+pub(crate) struct Trust {
+    root: Root<'static>,
+    revocation: Box<dyn Revocation + Send + Sync>,
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// Who is at the other end, once the handshake is done.
+#[derive(Debug)]
+pub struct Peer {
+    /// The subject of the leaf.
+    pub subject: String,
+    /// Its serial number, in lower-case hex.
+    pub serial: String,
+    /// What the verified path may do, or why it may do nothing.
+    pub authority: Result<Authority<'static>, AuthorityError>,
+}
+
+/// Why a connection cannot be used any more.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The client's chain is not accepted.
+    Chain(ChainError),
+    /// The client broke the rules of TLS, or speaks something else. An alert may wait to be written.
+    Tls(rustls::Error),
+    /// The client closed within a TLS record or without saying so.
+    Truncated,
+    /// The stream failed.
+    Io(io::Error),
+}
+
+/// Why nothing can be accepted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AcceptorError {
+    /// The server's chain is empty.
+    NoCertificate,
+    /// The key is not the one of the server's certificate.
+    WrongKey {
+        /// The subject of that certificate.
+        subject: String,
+    },
+    /// rustls does not take the configuration.
+    Tls(rustls::Error),
+}
+
+impl Acceptor {
+    /// Accepts clients whose chains lead to `root`, as the server of `chain` (leaf first) and its `key`.
+    ///
+    /// # Errors
+    /// [`AcceptorError`], where chain and key do not belong together.
+    pub fn new(root: Root<'static>, chain: &[Certificate<'_>], key: KeyPair) -> Result<Self, AcceptorError> {
+        let leaf = chain.first().ok_or(AcceptorError::NoCertificate)?;
+        if leaf.public_key() != key.public_key() {
+            return Err(AcceptorError::WrongKey { subject: leaf.subject().to_string() });
+        }
+        let ders = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec()));
+        let identity = CertifiedKey::new(ders.collect(), SigningKey::new(key));
+        let acceptor = Self {
+            trust: Arc::new(Trust { root, revocation: Box::new(NothingRevoked) }),
+            provider: schemes::provider(),
+            identity: Arc::new(SingleCertAndKey::from(identity)),
+        };
+        // What can fail fails now.
+        acceptor.connection(Slot::default()).map_err(AcceptorError::Tls)?;
+        Ok(acceptor)
+    }
+
+    /// Serves a client that has just connected over `stream`, which does not block.
+    ///
+    /// # Errors
+    /// None in practice: the configuration was tried by [`Self::new`].
+    pub fn accept<S>(&self, stream: S) -> Result<Stream<S>, TlsError> {
+        let slot = Slot::default();
+        let connection = self.connection(slot.clone()).map_err(TlsError::Tls)?;
+        Ok(Stream::new(stream, connection, slot))
+    }
+
+    /// The verifier of each connection has a place of its own for what it found, so that it cannot be
+    /// mistaken for that of another.
+    fn connection(&self, slot: Slot) -> Result<ServerConnection, rustls::Error> {
+        let verifier = Verifier::new(Arc::clone(&self.trust), slot);
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::clone(&self.identity) as _);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        ServerConnection::new(Arc::new(config))
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain(error) => write!(f, "the client's chain is refused: {error}"),
+            Self::Tls(error) => write!(f, "TLS failed: {error}"),
+            Self::Truncated => f.write_str("the client closed the connection within a TLS record"),
+            Self::Io(error) => write!(f, "connection failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Chain(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            Self::Truncated => None,
+            Self::Io(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for AcceptorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCertificate => f.write_str("the server's chain has no certificate"),
+            Self::WrongKey { subject } => write!(f, "the key is not the one of the certificate of {subject}"),
+            Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AcceptorError {}

@@ -1,0 +1,249 @@
+//! The stream of one connection: ciphertext on one side, octets on the other.
+
+use std::io::{self, BufRead, Read, Write};
+
+use rustls::server::ServerConnection;
+
+use super::{Peer, TlsError, verifier::Slot};
+use crate::queue::Queue;
+
+/// Octets that are read from one connection in one turn, so that one busy client does not keep the others
+/// waiting.
+pub const READ_PER_TURN: usize = 256 * 1024;
+
+/// Octets that are encrypted at a time: four full records.
+const BATCH: usize = 64 * 1024;
+
+/// A stream of which one direction can be closed.
+pub trait EndWriting {
+    /// Tells the peer that nothing more comes; it can still send.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    fn end_writing(&mut self) -> io::Result<()>;
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Stream<S> {
+    stream: S,
+    tls: Box<ServerConnection>,
+    slot: Slot,
+    /// Not yet encrypted.
+    queue: Queue,
+    /// Octets of the queue that are encrypted and not all written.
+    encrypted: usize,
+    readable: bool,
+    writable: bool,
+    ended: bool,
+    closing: Closing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    Open,
+    /// close_notify follows what is queued.
+    Asked,
+    /// It waits to be written.
+    Notified,
+    /// All is written, nothing follows.
+    Done,
+}
+
+impl<S> Stream<S> {
+    pub(super) fn new(stream: S, mut tls: ServerConnection, slot: Slot) -> Self {
+        // The queue is ours; what is given to rustls is bounded by BATCH.
+        tls.set_buffer_limit(None);
+        Self {
+            stream,
+            tls: Box::new(tls),
+            slot,
+            queue: Queue::default(),
+            encrypted: 0,
+            readable: true,
+            writable: true,
+            ended: false,
+            closing: Closing::Open,
+        }
+    }
+
+    /// The stream, for registering it.
+    pub const fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Remembers that the stream may have something to read, or may take something.
+    pub const fn ready(&mut self, readable: bool, writable: bool) {
+        self.readable |= readable;
+        self.writable |= writable;
+    }
+
+    /// Whether the handshake is not done.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Who is at the other end. Once, and only when the handshake is done.
+    pub fn take_peer(&mut self) -> Option<Peer> {
+        if self.is_handshaking() { None } else { self.slot.take_peer() }
+    }
+
+    /// Whether reading may give something.
+    #[must_use]
+    pub const fn can_read(&self) -> bool {
+        self.readable && !self.ended
+    }
+
+    /// Whether something waits to be written and the stream may take it.
+    #[must_use]
+    pub fn can_write(&self) -> bool {
+        self.writable && (self.has_output() || self.closing == Closing::Asked)
+    }
+
+    /// Whether the client sends no more.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether everything is written, nothing more will be, and the client sends no more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closing == Closing::Done && self.ended
+    }
+
+    /// Adds octets to what is to be written.
+    pub fn send(&mut self, octets: Vec<u8>) {
+        self.queue.push(octets);
+    }
+
+    /// When everything is written, tells the client that nothing more comes.
+    pub fn close(&mut self) {
+        if self.closing == Closing::Open {
+            self.closing = Closing::Asked;
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        self.tls.wants_write() || !self.queue.is_empty()
+    }
+}
+
+impl<S: Read> Stream<S> {
+    /// Reads at most about [`READ_PER_TURN`] octets by way of `scratch`, appends what they say to `plain`,
+    /// and returns their number.
+    ///
+    /// # Errors
+    /// [`TlsError`]: nothing more can be read. What came before is in `plain`.
+    pub fn read(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, TlsError> {
+        let mut total = 0;
+        while self.can_read() && total < READ_PER_TURN {
+            match self.stream.read(scratch) {
+                Ok(0) => {
+                    self.ended = true;
+                }
+                Ok(count) => {
+                    total += count;
+                    self.decrypt(scratch.get(..count).unwrap_or_default(), plain)?;
+                    // A stranger is read in small steps, so that its limit can be kept.
+                    if self.is_handshaking() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(TlsError::Io(error)),
+            }
+        }
+        Ok(total)
+    }
+
+    fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        while !input.is_empty() && !self.ended {
+            self.tls.read_tls(&mut input).map_err(TlsError::Io)?;
+            let processed = self.tls.process_new_packets();
+            self.collect(plain);
+            if let Err(error) = processed {
+                let refusal = self.slot.take_refusal();
+                return Err(refusal.map_or(TlsError::Tls(error), TlsError::Chain));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is decrypted.
+    fn collect(&mut self, plain: &mut Vec<u8>) {
+        let mut reader = self.tls.reader();
+        loop {
+            // An error says that there is nothing now.
+            let Ok(octets) = reader.fill_buf() else { return };
+            if octets.is_empty() {
+                // close_notify
+                self.ended = true;
+                return;
+            }
+            plain.extend_from_slice(octets);
+            let count = octets.len();
+            reader.consume(count);
+        }
+    }
+}
+
+impl<S: Write + EndWriting> Stream<S> {
+    /// Writes what waits, as far as the stream takes it, and returns how many octets that were given to
+    /// [`Self::send`] are all written by now.
+    ///
+    /// # Errors
+    /// Those of the stream: the client is gone.
+    pub fn flush(&mut self) -> io::Result<usize> {
+        let mut taken = 0;
+        while self.writable {
+            if self.tls.wants_write() {
+                match self.tls.write_tls(&mut self.stream) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
+            taken += std::mem::take(&mut self.encrypted);
+            if !self.encrypt_next()? {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// False where nothing is left to do.
+    fn encrypt_next(&mut self) -> io::Result<bool> {
+        if !self.queue.is_empty() && !self.tls.is_handshaking() {
+            while !self.queue.is_empty() && self.encrypted < BATCH {
+                let front = self.queue.front();
+                let front = front.get(..BATCH - self.encrypted).unwrap_or(front);
+                let count = self.tls.writer().write(front)?;
+                if count == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                self.queue.advance(count);
+                self.encrypted += count;
+            }
+            return Ok(true);
+        }
+        match self.closing {
+            Closing::Open | Closing::Done => return Ok(false),
+            Closing::Asked => {
+                self.closing = Closing::Notified;
+                self.tls.send_close_notify();
+            }
+            Closing::Notified => {
+                self.closing = Closing::Done;
+                // Where the client has gone already there is nobody to tell.
+                _ = self.stream.end_writing();
+            }
+        }
+        Ok(true)
+    }
+}
