@@ -1,7 +1,5 @@
 //! What is in the tree.
 
-use core::cmp::Ordering;
-
 use albatross_proto::{Label, Name, Path, Policy};
 
 use super::{Block, Demand, Node, Resources, Usage};
@@ -91,10 +89,10 @@ enum Sibling<'a, T> {
 }
 
 impl<T> Sibling<'_, T> {
-    fn key(&self) -> (&str, u8) {
+    fn label(&self) -> &str {
         match self {
-            Self::Item(label, _) => (label.as_str(), 0),
-            Self::Path(label, _) => (label, 1),
+            Self::Item(label, _) => label.as_str(),
+            Self::Path(label, _) => label,
         }
     }
 }
@@ -108,7 +106,11 @@ fn collect<'a, T: 'a, I: Iterator<Item = (&'a Label, &'a T)>>(
     let mut siblings: Vec<Sibling<'a, T>> =
         items(node).map(|(label, item)| Sibling::Item(label, item)).collect();
     siblings.extend(node.children.iter().map(|(label, child)| Sibling::Path(label, child)));
-    siblings.sort_by(|a, b| in_order(order, a.key(), b.key()));
+    // The sort is stable: of the same label, items stay before paths.
+    match order {
+        Siblings::Ascending => siblings.sort_by(|a, b| a.label().cmp(b.label())),
+        Siblings::Descending => siblings.sort_by(|a, b| b.label().cmp(a.label())),
+    }
     for sibling in siblings {
         match sibling {
             Sibling::Item(label, item) => {
@@ -117,12 +119,4 @@ fn collect<'a, T: 'a, I: Iterator<Item = (&'a Label, &'a T)>>(
             Sibling::Path(_, child) => collect(child, order, items, found),
         }
     }
-}
-
-fn in_order(order: Siblings, a: (&str, u8), b: (&str, u8)) -> Ordering {
-    let labels = match order {
-        Siblings::Ascending => a.0.cmp(b.0),
-        Siblings::Descending => b.0.cmp(a.0),
-    };
-    labels.then(a.1.cmp(&b.1))
 }

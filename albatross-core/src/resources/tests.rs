@@ -244,6 +244,31 @@ fn a_replacement_counts_without_the_one_it_replaces() {
     assert!(tree.check_replacement(&name("a:x"), &memory(65)).is_err());
     assert!(tree.check_replacement(&name("a:y"), &memory(1)).is_err(), "another one still counts");
     assert!(tree.check_unikernel(&name("a:x"), &memory(1)).is_err());
+    assert_eq!(
+        Resources::check_replacement(&others_disk(), &name(":y"), &with_blocks(&["disk"])),
+        Err(Refused::BlockInUse(name(":disk"))),
+        "the device of another one is not free"
+    );
+}
+
+/// `:x` uses `:disk`; `:y` runs, too.
+fn others_disk() -> Resources {
+    let mut tree = Resources::default();
+    tree.insert_block(&name(":disk"), Int::ONE).unwrap();
+    tree.insert_unikernel(&name(":x"), &with_blocks(&["disk"])).unwrap();
+    tree.insert_unikernel(&name(":y"), &memory(1)).unwrap();
+    tree
+}
+
+#[test]
+fn a_policy_is_inside_itself_and_block_storage_needs_block_storage() {
+    let whole = policy(2, 64, Some(10));
+    assert_eq!(inside(&whole, &whole), Ok(()));
+    assert_eq!(inside(&policy(2, 64, None), &whole), Ok(()));
+    assert!(matches!(
+        inside(&policy(2, 64, Some(0)), &policy(2, 64, None)),
+        Err(Exceeded::Block { allowed: None, .. })
+    ));
 }
 
 #[test]
