@@ -245,7 +245,7 @@ fn a_replacement_counts_without_the_one_it_replaces() {
     assert!(tree.check_replacement(&name("a:y"), &memory(1)).is_err(), "another one still counts");
     assert!(tree.check_unikernel(&name("a:x"), &memory(1)).is_err());
     assert_eq!(
-        Resources::check_replacement(&others_disk(), &name(":y"), &with_blocks(&["disk"])),
+        others_disk().check_replacement(&name(":y"), &with_blocks(&["disk"])),
         Err(Refused::BlockInUse(name(":disk"))),
         "the device of another one is not free"
     );
