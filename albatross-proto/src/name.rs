@@ -191,10 +191,13 @@ impl Path {
 impl FromStr for Path {
     type Err = NameError;
 
-    /// Labels joined by `:`; one leading `:` is dropped, a trailing one is an error, empty is the root.
+    /// Labels joined by `:`; one leading `:` is dropped, a trailing one is an error, as is `:` itself; the
+    /// empty text is the root.
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let text = text.strip_prefix(SEPARATOR).unwrap_or(text);
-        if text.is_empty() { Ok(Self::root()) } else { Self::from_labels(text) }
+        if text.is_empty() {
+            return Ok(Self::root());
+        }
+        Self::from_labels(text.strip_prefix(SEPARATOR).unwrap_or(text))
     }
 }
 

@@ -14,6 +14,10 @@ use albatross_proto::{
 
 use super::*;
 
+/// Images that can be looked at, see `testdata/images`.
+const NO_DEVICES: &[u8] = include_bytes!("../../../testdata/images/spt-no-devices.elf");
+const NET_SERVICE: &[u8] = include_bytes!("../../../testdata/images/spt-net-service.elf");
+
 /// The host that the machine drives.
 struct Host {
     vmmd: Vmmd,
@@ -278,50 +282,8 @@ fn create(arguments: Arguments) -> Command<'static> {
 }
 
 fn config(arguments: Arguments) -> UnikernelConfig<'static> {
-    let nets: Vec<&str> = arguments.net_devices.iter().map(|net| net.name.as_str().unwrap()).collect();
-    let image = image_with_nets(&nets);
+    let image = if arguments.net_devices.is_empty() { NO_DEVICES } else { NET_SERVICE };
     UnikernelConfig { typ: Typ::Solo5, compressed: false, image: image.into(), arguments }
-}
-
-/// A minimal spt image: an ELF header, two PT_NOTE headers, and the notes of Solo5.
-fn image_with_nets(nets: &[&str]) -> Vec<u8> {
-    let mut devices = vec![manifest_entry("", 0x4000_0000)];
-    devices.extend(nets.iter().map(|name| manifest_entry(name, 2)));
-    let count = u32::try_from(devices.len()).unwrap();
-    let manifest = [&[0; 4][..], &1u32.to_le_bytes(), &count.to_le_bytes(), &devices.concat()].concat();
-    let abi = [2u32, 2, 0, 0].map(u32::to_le_bytes).concat();
-    let notes = [note(0x3149_4241, &abi), note(0x3154_464d, &manifest)];
-    let mut image = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    for word in [0x10_0000u64, 64, 0] {
-        image.extend(word.to_le_bytes());
-    }
-    image.extend(0u32.to_le_bytes());
-    for half in [64u16, 56, 2, 64, 0, 0] {
-        image.extend(half.to_le_bytes());
-    }
-    let mut offset = 64 + 2 * 56;
-    for note in &notes {
-        let size = u64::try_from(note.len()).unwrap();
-        image.extend([4u32, 4].map(u32::to_le_bytes).concat());
-        for word in [offset, 0x10_0000 + offset, 0x10_0000 + offset, size, size, 4] {
-            image.extend(word.to_le_bytes());
-        }
-        offset += size;
-    }
-    image.extend(notes.concat());
-    image
-}
-
-fn manifest_entry(name: &str, kind: u32) -> Vec<u8> {
-    let mut entry = vec![0; 104];
-    entry[..name.len()].copy_from_slice(name.as_bytes());
-    entry[68..72].copy_from_slice(&kind.to_le_bytes());
-    entry
-}
-
-fn note(kind: u32, content: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(content.len()).unwrap();
-    [&[6u32, length, kind].map(u32::to_le_bytes).concat()[..], b"Solo5\0\0\0", content].concat()
 }
 
 fn arguments() -> Arguments {

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -104,14 +105,23 @@ pub(crate) fn join_bridge(bridge: &str, tap: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Pins the process that `command` starts to `cpus`, and has the kernel kill it when this thread ends:
-/// without a daemon nobody would know of it.
+/// Pins the process that `command` starts to `cpus`, leaves it no descriptor but the standard three, also
+/// none that this process inherited, and has the kernel kill it when this thread ends: without a daemon
+/// nobody would know of it.
 pub(crate) fn prepare_tender(command: &mut Command, cpus: CpuSet) {
-    // SAFETY: between fork and exec the closure makes two system calls, which are safe after a fork, and
-    // neither allocates nor locks: the set was made before.
+    // SAFETY: between fork and exec the closure makes three system calls, which are safe after a fork, and
+    // neither allocates nor locks: the set was made before. Marking descriptors to be closed by exec takes
+    // none away from whoever owns it here.
     unsafe {
         command.pre_exec(move || {
             sched_setaffinity(Pid::from_raw(0), &cpus)?;
+            let all = libc::c_uint::MAX;
+            Errno::result(libc::syscall(
+                libc::SYS_close_range,
+                3 as libc::c_uint,
+                all,
+                libc::CLOSE_RANGE_CLOEXEC,
+            ))?;
             Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
         });
     }
