@@ -8,9 +8,9 @@
 //! * A path keeps as many consoles as the last `console add` there said; beyond them one whose unikernel
 //!   does not run goes, with its subscribers.
 //! * A subscriber holds up nobody. Where more than [`PENDING_HIGH`] octets wait for one, its guest is read
-//!   no further until that subscriber has taken them, for [`HOLD`] at most; then the subscriber goes. So a
-//!   guest whose output makes less than some 10 MB/s on the wire is never held up, a flood is paced for
-//!   those who can follow, and memory is bounded: per subscriber to [`PENDING_HIGH`] and what one read of
+//!   no further until that subscriber has taken them. It goes when it takes nothing for [`HOLD`], or has
+//!   not caught up after [`HOLD_MOST`]. So one that does not read costs its guest a quarter of a second once, a
+//!   flood is paced for those who can follow it at 1 MB/s or so, and memory is bounded: per subscriber to [`PENDING_HIGH`] and what one read of
 //!   the fifo makes, per console to [`RING_LINES`] lines.
 //!
 //! A connection may send several `console add`: albatrossd keeps one for all. It stays open whatever the
@@ -46,9 +46,13 @@ pub const PENDING_HIGH: usize = 1024 * 1024;
 /// When no more octets than these wait for any of its subscribers, a guest is read again.
 pub const PENDING_LOW: usize = 256 * 1024;
 
-/// How long a guest is held up by subscribers at most, before they go: long enough for a reader that has
-/// lost its processor to others for a while.
-pub const HOLD: Duration = Duration::from_millis(100);
+/// How long a guest is held up for a subscriber that takes nothing, before that subscriber goes. A socket
+/// says that it has room again only when most of its 200 KiB are read; a reader at 1 MB/s that
+/// shares its processor with others needs this long.
+pub const HOLD: Duration = Duration::from_millis(250);
+
+/// How long a guest is held up at most for subscribers that do take something, before they go.
+pub const HOLD_MOST: Duration = Duration::from_secs(2);
 
 /// Consoles kept altogether. Beyond them the one goes that has not run for longest; the root path alone
 /// would allow any number. With the longest lines they take 2 GiB, with lines of 30 octets 200 MiB.
@@ -62,8 +66,8 @@ pub struct Console {
     subscribers: HashMap<ClientId, Subscriber>,
     fifos: HashMap<FifoId, Fifo>,
     opening: HashMap<FifoId, Opening>,
-    /// The consoles whose guests are held up, and until when.
-    holds: BTreeMap<Name, Duration>,
+    /// The consoles whose guests are held up.
+    holds: BTreeMap<Name, Hold>,
     next_fifo: u64,
     outputs: Vec<Output>,
 }
@@ -73,6 +77,16 @@ struct Subscriber {
     header: Header,
     /// Octets that wait to be written.
     pending: usize,
+    /// Whether some were written since its guest was last looked at.
+    moves: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// When to look who has taken something.
+    look: Duration,
+    /// When it ends.
+    end: Duration,
 }
 
 #[derive(Debug)]
@@ -126,7 +140,7 @@ impl Console {
     /// When [`Input::Tick`] is next due; `None` while nothing is held up.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.holds.values().min().copied()
+        self.holds.values().map(|hold| hold.look).min()
     }
 
     fn frame(&mut self, client: ClientId, payload: &[u8]) {
@@ -254,7 +268,7 @@ impl Console {
         if let Some(ring) = &room.ring {
             ring.history(history, |time, line| encoder.append(&mut frames, time, line));
         }
-        self.subscribers.insert(client, Subscriber { header, pending: frames.len() });
+        self.subscribers.insert(client, Subscriber { header, pending: frames.len(), moves: true });
         self.outputs.push(Output::Send { to: vec![client], frames });
         if let Some(displaced) = displaced {
             self.subscribers.remove(&displaced);
@@ -316,7 +330,11 @@ impl Console {
         }
         self.outputs.push(Output::Send { to: room.subscribers.iter().copied().collect(), frames });
         if let (true, Some(fifo), false) = (behind, room.fifo, self.holds.contains_key(name)) {
-            self.holds.insert(name.clone(), now.monotonic + HOLD);
+            for client in &room.subscribers {
+                self.subscribers.entry(*client).and_modify(|subscriber| subscriber.moves = false);
+            }
+            let hold = Hold { look: now.monotonic + HOLD, end: now.monotonic + HOLD_MOST };
+            self.holds.insert(name.clone(), hold);
             self.outputs.push(Output::PauseFifo(fifo));
         }
     }
@@ -324,6 +342,7 @@ impl Console {
     fn written(&mut self, client: ClientId, octets: usize) {
         let Some(subscriber) = self.subscribers.get_mut(&client) else { return };
         subscriber.pending = subscriber.pending.saturating_sub(octets);
+        subscriber.moves = true;
         if subscriber.pending <= PENDING_LOW && !self.holds.is_empty() {
             let name = subscriber.header.name.clone();
             self.settle(&name);
@@ -351,15 +370,18 @@ impl Console {
         room.subscribers.iter().copied().filter(is_behind)
     }
 
-    /// Lets those subscribers go who have held up their guests for too long.
-    fn tick(&mut self, elapsed: Duration) {
-        let due = |(name, until): (&Name, &Duration)| (*until <= elapsed).then(|| name.clone());
-        for name in self.holds.iter().filter_map(due).collect::<Vec<_>>() {
-            let slow: Vec<_> =
-                self.rooms.get(&name).map(|room| self.behind(room).collect()).unwrap_or_default();
-            for client in slow {
-                self.drop_slow(client, &name);
+    /// Lets those subscribers go who hold up their guests and take nothing, or have done so for too long.
+    fn tick(&mut self, now: Duration) {
+        let due = |(name, hold): (&Name, &Hold)| (hold.look <= now).then(|| (name.clone(), *hold));
+        for (name, hold) in self.holds.iter().filter_map(due).collect::<Vec<_>>() {
+            let behind = self.rooms.get(&name).map(|room| self.behind(room).collect::<Vec<_>>());
+            for client in behind.unwrap_or_default() {
+                let Some(subscriber) = self.subscribers.get_mut(&client) else { continue };
+                if !std::mem::take(&mut subscriber.moves) || hold.end <= now {
+                    self.drop_slow(client, &name);
+                }
             }
+            self.holds.entry(name.clone()).and_modify(|hold| hold.look = now + HOLD);
             self.settle(&name);
         }
     }

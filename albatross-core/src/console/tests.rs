@@ -7,7 +7,7 @@ use albatross_proto::command::{History, UnikernelCommand};
 use albatross_proto::frame::FrameReader;
 use albatross_proto::{Command, ConsoleCommand, Data, Header, Int, Name, Payload, Success, Time, Wire};
 
-use super::{Console, FifoId, HOLD, Input, MAX_CONSOLES, Notice, Output, PENDING_HIGH};
+use super::{Console, FifoId, HOLD, HOLD_MOST, Input, MAX_CONSOLES, Notice, Output, PENDING_HIGH};
 use crate::machine::{ClientId, Now};
 
 const DAEMON: ClientId = ClientId(0);
@@ -65,7 +65,10 @@ impl Host {
                     }
                     self.give(answer);
                 }
-                Output::CloseFifo(fifo) => assert!(self.fifos.remove(&fifo).is_some()),
+                Output::CloseFifo(fifo) => {
+                    assert!(self.fifos.remove(&fifo).is_some());
+                    self.paused.remove(&fifo);
+                }
                 Output::PauseFifo(fifo) => assert!(self.paused.insert(fifo)),
                 Output::ResumeFifo(fifo) => assert!(self.paused.remove(&fifo)),
                 Output::Log(notice) => self.notices.push(notice),
@@ -100,6 +103,7 @@ impl Host {
     }
 
     fn stop(&mut self, fifo: FifoId) {
+        self.paused.remove(&fifo);
         self.fifos.remove(&fifo);
         self.give(Input::FifoClosed(fifo));
     }
@@ -404,6 +408,7 @@ fn a_subscriber_that_catches_up_stays() {
     flood(&mut host, fifo);
     let sent = host.sent[&slow].len();
     host.give(Input::Written(slow, sent / 2));
+    host.wait(HOLD);
     assert!(host.paused.contains(&fifo));
     host.give(Input::Written(slow, sent - sent / 2 - 10));
     assert!(host.paused.is_empty());
@@ -414,6 +419,68 @@ fn a_subscriber_that_catches_up_stays() {
     host.give(Input::Closed(slow));
     assert!(host.paused.is_empty());
     assert_eq!(host.console.next_deadline(), None);
+}
+
+#[test]
+fn a_subscriber_that_hardly_reads_goes_after_a_while() {
+    let mut host = Host::new();
+    let fifo = host.start("foo:a", 1);
+    let slow = host.subscribe("foo:a", 0);
+    host.stuck.insert(slow);
+    flood(&mut host, fifo);
+    let mut held = Duration::ZERO;
+    while host.paused.contains(&fifo) {
+        host.give(Input::Written(slow, 100));
+        host.wait(HOLD);
+        held += HOLD;
+    }
+    assert_eq!(held, HOLD_MOST);
+    assert!(host.closed.contains(&slow));
+}
+
+/// Whatever comes in whatever order: the assertions of [`Host::give`] hold, what is held is bounded, and who is
+/// subscribed is known on both sides.
+#[test]
+fn any_order_of_events() {
+    let names = ["foo:a", "foo:b", "foo:c", "bar:a", ":a"];
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % u64::try_from(below).unwrap()).unwrap()
+    };
+    let mut host = Host::new();
+    let block = [&[b'x'; 500][..], b"\n"].concat().repeat(100);
+    for _ in 0..5_000 {
+        let name = names[random(names.len())];
+        let fifos: Vec<_> = host.fifos.keys().copied().filter(|fifo| !host.paused.contains(fifo)).collect();
+        let clients: Vec<_> = host.console.subscribers.keys().copied().collect();
+        match random(12) {
+            0 => _ = host.start(name, i64::try_from(random(4)).unwrap()),
+            1 => _ = host.subscribe(name, 1000),
+            2 => _ = host.list(":"),
+            3 if !fifos.is_empty() => host.stop(fifos[random(fifos.len())]),
+            4 if !clients.is_empty() => host.give(Input::Closed(clients[random(clients.len())])),
+            5 if !clients.is_empty() => host.give(Input::Frame(clients[random(clients.len())], b"x")),
+            6 if !clients.is_empty() => _ = host.stuck.insert(clients[random(clients.len())]),
+            7 if !clients.is_empty() => host.give(Input::Written(clients[random(clients.len())], 100_000)),
+            8 => host.wait(HOLD / 2),
+            _ if !fifos.is_empty() => host.write(fifos[random(fifos.len())], &block),
+            _ => {}
+        }
+        host.sent.clear();
+        let console = &host.console;
+        let watching: usize = names
+            .iter()
+            .filter_map(|name| console.rooms.get(&name.parse().unwrap()))
+            .map(|room| room.subscribers.len())
+            .sum();
+        assert_eq!(watching, console.subscribers.len());
+        assert_eq!(console.holds.len(), host.paused.len());
+        assert_eq!(console.fifos.len(), host.fifos.len());
+        assert!(console.subscribers.values().all(|subscriber| subscriber.pending < 2 * PENDING_HIGH));
+    }
 }
 
 #[test]
