@@ -1,0 +1,272 @@
+//! Frames to a server and back, on mio.
+//!
+//! Both directions are served at once: a server that refuses early may answer while an image or the data
+//! of a block device is still on its way, and close without reading the rest. So a failed write is no
+//! error by itself; it counts only where no reply comes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use albatross_driver::connection::{Connection, ConnectionError};
+use albatross_proto::frame::MAX_ENCODED;
+use albatross_proto::{DecodeError, EncodeError};
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::exit::Exit;
+
+/// Octets that are read at once.
+const SCRATCH: usize = 64 * 1024;
+
+/// Octets of one chunk of a streamed image.
+const CHUNK: usize = 64 * 1024;
+
+/// While so many octets wait to be written, the next chunk is not queued: memory for a stream stays small.
+const ENOUGH_QUEUED: usize = 4 * CHUNK;
+
+/// The longest frame that is accepted, in octets: the reply to `get` carries an image.
+const MAX_REPLY: usize = MAX_ENCODED;
+
+/// There is one stream to poll.
+const STREAM: Token = Token(0);
+const EVENTS: usize = 8;
+
+/// A stream that does not block.
+pub(crate) trait Stream: Read + Write + Source {
+    /// Called whenever the stream may be ready, for what it has to write on its own account.
+    ///
+    /// # Errors
+    /// Those of writing.
+    fn turn(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for mio::net::UnixStream {}
+
+/// What went wrong between us and the server.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum ConversationError {
+    /// No connection was made.
+    Connect { to: String, source: io::Error },
+    /// TLS was not agreed on.
+    Handshake(io::Error),
+    /// The stream failed, or a frame was not one.
+    Connection(ConnectionError),
+    /// The system refused to wait for the stream.
+    Poll(io::Error),
+    /// The command is longer than any server accepts.
+    TooLong(EncodeError),
+    /// The server closed without any reply.
+    NoReply {
+        /// What became of our writing, if that failed.
+        write: Option<io::Error>,
+    },
+    /// What came is no message.
+    Undecodable(DecodeError),
+    /// A message that does not answer the command.
+    Unexpected(&'static str),
+}
+
+impl ConversationError {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Connect { .. } => Exit::Connect,
+            Self::TooLong(_) => Exit::Usage,
+            Self::Poll(_) => Exit::Internal,
+            Self::Handshake(error) | Self::Connection(ConnectionError::Io(error)) => tls_exit(error),
+            Self::Connection(_) | Self::NoReply { .. } | Self::Undecodable(_) | Self::Unexpected(_) => {
+                Exit::Communication
+            }
+        }
+    }
+}
+
+impl fmt::Display for ConversationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { to, source } => write!(f, "cannot connect to {to}: {source}"),
+            Self::Handshake(error) | Self::Connection(ConnectionError::Io(error)) => match tls_exit(error) {
+                Exit::CertificateRefused => {
+                    write!(f, "the server refused our certificate, its log says why: {error}")
+                }
+                Exit::ServerNotTrusted => {
+                    write!(f, "the server's certificate does not lead to the root of --server-ca: {error}")
+                }
+                _ => write!(f, "the connection failed: {error}"),
+            },
+            Self::Connection(error) => error.fmt(f),
+            Self::Poll(error) => write!(f, "cannot wait for the server: {error}"),
+            Self::TooLong(error) => write!(f, "the command is too long to be sent: {error}"),
+            Self::NoReply { write: None } => {
+                f.write_str("the server closed the connection without a reply, its log says why")
+            }
+            Self::NoReply { write: Some(error) } => {
+                write!(
+                    f,
+                    "the server closed the connection without a reply while the command was sent: {error}"
+                )
+            }
+            Self::Undecodable(error) => write!(f, "the reply cannot be read: {error}"),
+            Self::Unexpected(what) => write!(f, "the server sent {what}, which is no answer to this command"),
+        }
+    }
+}
+
+impl std::error::Error for ConversationError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } => Some(source),
+            Self::Connection(error) => Some(error),
+            Self::Handshake(error) | Self::Poll(error) => Some(error),
+            Self::TooLong(error) => Some(error),
+            Self::NoReply { write } => write.as_ref().map(|error| error as _),
+            Self::Undecodable(error) => Some(error),
+            Self::Unexpected(_) => None,
+        }
+    }
+}
+
+/// What an error of a stream means, which may come from TLS.
+fn tls_exit(error: &io::Error) -> Exit {
+    use rustls::AlertDescription as Alert;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(
+            rustls::Error::InvalidCertificate(_)
+            | rustls::Error::NoCertificatesPresented
+            | rustls::Error::UnsupportedNameType,
+        ) => Exit::ServerNotTrusted,
+        Some(rustls::Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError
+            | Alert::CertificateRequired,
+        )) => Exit::CertificateRefused,
+        _ => Exit::Communication,
+    }
+}
+
+/// One connection to a server.
+pub(crate) struct Conversation<S> {
+    poll: Poll,
+    events: Events,
+    connection: Connection<S>,
+    frames: VecDeque<Vec<u8>>,
+    scratch: Vec<u8>,
+    /// Why nothing more is written.
+    write_failed: Option<io::Error>,
+    /// Why nothing more is read.
+    read_failed: Option<ConnectionError>,
+}
+
+impl<S: Stream> Conversation<S> {
+    /// A conversation over a stream that is connected and does not block.
+    pub(crate) fn new(mut stream: S) -> Result<Self, ConversationError> {
+        let poll = Poll::new().map_err(ConversationError::Poll)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, STREAM, interest).map_err(ConversationError::Poll)?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            connection: Connection::new(stream, MAX_REPLY),
+            frames: VecDeque::new(),
+            scratch: vec![0; SCRATCH],
+            write_failed: None,
+            read_failed: None,
+        })
+    }
+
+    /// Sends one frame, as far as the server takes it now.
+    pub(crate) fn send(&mut self, payload: &[u8]) -> Result<(), ConversationError> {
+        self.connection
+            .send(payload)
+            .map_err(|_| ConversationError::TooLong(EncodeError::TooLong { length: payload.len() }))?;
+        self.exchange();
+        Ok(())
+    }
+
+    /// Sends `data` as a stream: chunks, and the empty frame at its end. Stops as soon as the server
+    /// answers or goes away.
+    pub(crate) fn send_stream(&mut self, data: &[u8]) -> Result<(), ConversationError> {
+        for chunk in data.chunks(CHUNK) {
+            while self.connection.pending() > ENOUGH_QUEUED && self.is_quiet() {
+                self.wait()?;
+            }
+            if !self.is_quiet() {
+                return Ok(());
+            }
+            self.send(chunk)?;
+        }
+        self.send(&[])
+    }
+
+    /// Waits for the next frame; `None` where the server has closed.
+    pub(crate) fn receive(&mut self) -> Result<Option<Vec<u8>>, ConversationError> {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return Ok(Some(frame));
+            }
+            if let Some(error) = self.read_failed.take() {
+                return match self.write_failed.take() {
+                    // The reset that follows a refusal; the first error says more.
+                    Some(write) if matches!(error, ConnectionError::Io(_)) => {
+                        Err(ConversationError::NoReply { write: Some(write) })
+                    }
+                    _ => Err(ConversationError::Connection(error)),
+                };
+            }
+            if self.connection.has_ended() {
+                return Ok(None);
+            }
+            self.wait()?;
+        }
+    }
+
+    /// What became of writing, if it failed.
+    pub(crate) const fn take_write_error(&mut self) -> Option<io::Error> {
+        self.write_failed.take()
+    }
+
+    /// Whether nothing speaks against sending on.
+    fn is_quiet(&self) -> bool {
+        self.frames.is_empty()
+            && self.write_failed.is_none()
+            && self.read_failed.is_none()
+            && !self.connection.has_ended()
+    }
+
+    /// Waits until something can be done, and does it.
+    fn wait(&mut self) -> Result<(), ConversationError> {
+        if !self.connection.can_read() {
+            match self.poll.poll(&mut self.events, None) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ConversationError::Poll(error)),
+                Ok(()) => self.events.iter().for_each(|event| self.connection.ready(event)),
+            }
+        }
+        self.exchange();
+        Ok(())
+    }
+
+    /// Writes and reads what can be, without waiting.
+    fn exchange(&mut self) {
+        if self.write_failed.is_none() {
+            let written =
+                self.connection.stream_mut().turn().and_then(|()| self.connection.flush().map(drop));
+            self.write_failed = written.err();
+        }
+        if self.read_failed.is_none() && self.connection.can_read() {
+            let mut frames = Vec::new();
+            self.read_failed = self.connection.read(&mut self.scratch, &mut frames).err();
+            self.frames.extend(frames);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Why the program ends without having done what it was asked for, and with which exit code.
+
+use std::fmt;
+
+use crate::command::CommandError;
+use crate::conversation::ConversationError;
+use crate::exit::Exit;
+use crate::files::FileError;
+use crate::image::ImageError;
+use crate::pki::PkiError;
+use crate::remote::HostError;
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum Error {
+    /// Before anything was sent.
+    Command(CommandError),
+    /// With a file.
+    File(FileError),
+    /// With certificates and keys.
+    Pki(PkiError),
+    /// The destination is none.
+    Host(HostError),
+    /// TLS could not be set up.
+    Tls(rustls::Error),
+    /// While talking to the server.
+    Conversation(ConversationError),
+    /// Standard output is closed.
+    Output(std::io::Error),
+    /// The command is none that is sent.
+    NoCommand,
+}
+
+impl Error {
+    /// The exit code that says so.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Command(_) | Self::File(_) | Self::Host(_) => Exit::Usage,
+            Self::Pki(error) => error.exit(),
+            Self::Conversation(error) => error.exit(),
+            Self::Output(_) => Exit::Communication,
+            Self::NoCommand | Self::Tls(_) => Exit::Internal,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(error) => error.fmt(f),
+            Self::File(error) => error.fmt(f),
+            Self::Pki(error) => error.fmt(f),
+            Self::Host(error) => error.fmt(f),
+            Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
+            Self::Conversation(error) => error.fmt(f),
+            Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
+            Self::NoCommand => f.write_str("this command sends nothing (a mistake in the program)"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Command(error) => Some(error),
+            Self::File(error) => Some(error),
+            Self::Pki(error) => Some(error),
+            Self::Host(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            Self::Conversation(error) => Some(error),
+            Self::Output(error) => Some(error),
+            Self::NoCommand => None,
+        }
+    }
+}
+
+impl From<CommandError> for Error {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Self::Command(CommandError::Image(error))
+    }
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<ConversationError> for Error {
+    fn from(error: ConversationError) -> Self {
+        Self::Conversation(error)
+    }
+}
+
+impl From<PkiError> for Error {
+    fn from(error: PkiError) -> Self {
+        Self::Pki(error)
+    }
+}

@@ -1,0 +1,83 @@
+//! The client of albatross: asks daemons over their sockets and endpoints over TLS, writes requests for
+//! certificates, and is a small certificate authority.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `options` | the command line as it is typed |
+//! | `command` | from options to a name and a command, with the checks that need no server |
+//! | `local`, `remote`, `csr` | the three ways that a command takes |
+//! | `conversation` | frames to a server and back, both directions at once |
+//! | `ca` | `generate` and `sign` |
+//! | `pki` | certificates, requests and keys in files |
+//! | `reply`, `print`, `json` | what came back, for people and for programs |
+//! | `files` | reading with limits, writing without harm |
+//!
+//! Rules of the protocol stand in `albatross-core` and `albatross-proto`; none is decided here. Nothing
+//! that a server or a guest wrote reaches the terminal unescaped, or names a file by more than a checked
+//! [`albatross_proto::Name`].
+#![forbid(unsafe_code)]
+
+mod ca;
+mod clock;
+mod command;
+mod conversation;
+mod csr;
+mod dump;
+mod error;
+mod exit;
+mod files;
+mod image;
+mod json;
+mod local;
+mod options;
+mod pki;
+mod print;
+mod remote;
+mod reply;
+
+use std::process::ExitCode;
+
+use albatross_driver::logging::Logger;
+
+use error::Error;
+use exit::Exit;
+use options::{Action, Destination, Options, PROGRAM};
+use print::Printer;
+
+/// Does what the command line of this process says.
+#[must_use]
+pub fn run() -> ExitCode {
+    let options: Options = PROGRAM.parse();
+    if let Err(conflict) = options.check() {
+        PROGRAM.mistake(&conflict.to_string()).exit();
+    }
+    let log = options.logger();
+    let exit = perform(&options, &log).unwrap_or_else(|error| {
+        log.error(&error);
+        error.exit()
+    });
+    ExitCode::from(exit.code())
+}
+
+fn perform(options: &Options, log: &Logger) -> Result<Exit, Error> {
+    let mut printer = Printer::new(options.json, options.level());
+    match &options.action {
+        Action::Generate(it) => return ca::generate(it, options, &printer, log),
+        Action::Sign(it) => return ca::sign(it, &printer, log),
+        Action::Certificate(it) => return remote::certificate(options, it, &mut printer),
+        _ => {}
+    }
+    let destination = options.destination();
+    let request = command::request(&options.action, &destination, log)?;
+    match destination {
+        Destination::Local => {
+            let socket = local::socket(&options.tmpdir(), &request.command);
+            local::ask(&socket, request, &mut printer)
+        }
+        Destination::Socket(path) => local::ask(&path, request, &mut printer),
+        Destination::SocketDump => local::show(request, &mut printer),
+        Destination::Remote(host) => remote::ask(options, &host, request, &mut printer),
+        Destination::RemoteDump => remote::show(options, request, &printer),
+        Destination::Request => csr::write(options, &request, &printer, log),
+    }
+}
