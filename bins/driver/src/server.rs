@@ -6,6 +6,9 @@
 //!
 //! * [`MAX_CLIENTS`] clients; beyond them the one that has been silent longest makes room.
 //! * A client has [`PATIENCE`] for its first frame, and for each [`STEP`] octets of a frame it has begun.
+//!   Processes of root and of our own user may keep silent: albatrossd connects to the console when it
+//!   starts and says nothing before the first unikernel does, and one that is not ours never connects
+//!   again. [`KEPT_SILENT`] of them do not make room for others either.
 //! * One turn reads a bounded amount from each client ([`READ_PER_TURN`](crate::connection::READ_PER_TURN))
 //!   and accepts a bounded number.
 //! * What waits to be written is bounded, see [`connection`](crate::connection).
@@ -18,15 +21,18 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
+use libc::uid_t;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::geteuid;
 
 use crate::connection::{Connection, ConnectionError};
 use crate::listener::Listener;
 use crate::signals::{Signal, Signals};
 use crate::timer;
-use clients::Clients;
+use clients::{Clients, Origin};
 
 /// Clients served at one time. Half of the 1024 descriptors that a process usually has, or
 /// what the members of the group albatross need many times over.
@@ -35,6 +41,10 @@ pub const MAX_CLIENTS: usize = 512;
 /// How long a client may take for its first frame, for [`STEP`] octets of a frame that it has begun, and
 /// for taking anything of the last reply before the connection is closed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many silent connections of root and of our own user are kept however many others come: albatrossd's,
+/// and those of its predecessors or tests beside it.
+pub const KEPT_SILENT: usize = 8;
 
 /// The progress that is expected within [`PATIENCE`], in octets.
 pub const STEP: usize = 64 * 1024;
@@ -132,6 +142,8 @@ pub struct Server {
     clients: Clients,
     next_token: usize,
     scratch: Box<[u8]>,
+    /// The users whose processes may keep silent.
+    trusted: Vec<uid_t>,
 }
 
 #[derive(Debug)]
@@ -159,6 +171,7 @@ impl Server {
             clients: Clients::default(),
             next_token: FIRST_FREE,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
+            trusted: vec![0, geteuid().as_raw()],
         })
     }
 
@@ -183,7 +196,7 @@ impl Server {
     /// Those of the system calls.
     pub fn add(&mut self, stream: std::os::unix::net::UnixStream, limit: usize) -> io::Result<ConnectionId> {
         stream.set_nonblocking(true)?;
-        self.insert(UnixStream::from_std(stream), limit, None)
+        self.insert(UnixStream::from_std(stream), limit, Origin::Own)
     }
 
     /// A token for a source of the caller's own.
@@ -307,7 +320,10 @@ impl Server {
             match accepting.listener.socket_mut().accept() {
                 Ok((stream, _)) => {
                     self.clients.make_room(events);
-                    match self.insert(stream, limit, Some(now)) {
+                    let peer = getsockopt(&stream, PeerCredentials);
+                    let trusted = peer.is_ok_and(|peer| self.trusted.contains(&peer.uid()));
+                    let origin = if trusted { Origin::Trusted } else { Origin::Stranger(now) };
+                    match self.insert(stream, limit, origin) {
                         Ok(id) => events.push(Event::Connected(id)),
                         Err(error) => events.push(Event::AcceptFailed(error)),
                     }
@@ -325,15 +341,10 @@ impl Server {
         }
     }
 
-    fn insert(
-        &mut self,
-        mut stream: UnixStream,
-        limit: usize,
-        first: Option<Instant>,
-    ) -> io::Result<ConnectionId> {
+    fn insert(&mut self, mut stream: UnixStream, limit: usize, origin: Origin) -> io::Result<ConnectionId> {
         let token = self.token();
         self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.clients.insert(token.0, Connection::new(stream, limit), first);
+        self.clients.insert(token.0, Connection::new(stream, limit), origin);
         Ok(ConnectionId(token.0))
     }
 }

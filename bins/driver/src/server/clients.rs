@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mio::net::UnixStream;
 
-use super::{CloseReason, ConnectionId, Event, MAX_CLIENTS, PATIENCE, STEP};
+use super::{CloseReason, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, STEP};
 use crate::connection::{Connection, QueueFull};
 use crate::timer::Timers;
 
@@ -23,10 +23,21 @@ pub(super) struct Clients {
     deadlines: Timers<usize>,
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This process made it.
+    Own,
+    /// A process of a user who may keep silent.
+    Trusted,
+    /// Anybody else, who connected then and has to send a frame soon.
+    Stranger(Instant),
+}
+
 #[derive(Debug)]
 struct Client {
     connection: Connection<UnixStream>,
-    accepted: bool,
+    origin: Origin,
     /// Nothing is read any more; it goes when everything is written.
     closing: bool,
     /// [`Event::Ended`] was reported.
@@ -36,13 +47,14 @@ struct Client {
 }
 
 impl Clients {
-    /// Adds a connection; one that was accepted at `first` has to send a frame soon.
-    pub(super) fn insert(&mut self, id: usize, connection: Connection<UnixStream>, first: Option<Instant>) {
-        let accepted = first.is_some();
-        self.all.insert(id, Client { connection, accepted, closing: false, ended: false, progress: 0 });
+    /// Adds a connection.
+    pub(super) fn insert(&mut self, id: usize, connection: Connection<UnixStream>, origin: Origin) {
+        self.all.insert(id, Client { connection, origin, closing: false, ended: false, progress: 0 });
         self.readable.insert(id);
-        if let Some(now) = first {
+        if !matches!(origin, Origin::Own) {
             self.silent.insert(id);
+        }
+        if let Origin::Stranger(now) = origin {
             self.deadlines.set(id, now + PATIENCE);
         }
     }
@@ -59,15 +71,25 @@ impl Clients {
 
     /// Whether one more can be accepted, perhaps in place of a silent one.
     pub(super) fn has_room(&self) -> bool {
-        self.all.len() < MAX_CLIENTS || !self.silent.is_empty()
+        self.all.len() < MAX_CLIENTS || self.superfluous().is_some()
     }
 
     /// Makes room for one more, at the cost of those that have been silent longest.
     pub(super) fn make_room(&mut self, events: &mut Vec<Event>) {
         while self.all.len() >= MAX_CLIENTS {
-            let Some(oldest) = self.silent.first().copied() else { return };
+            let Some(oldest) = self.superfluous() else { return };
             self.drop_client(oldest, CloseReason::Crowded, events);
         }
+    }
+
+    /// Who has been silent longest and is not to be kept all the same.
+    fn superfluous(&self) -> Option<usize> {
+        let mut kept = 0;
+        self.silent.iter().copied().find(|id| {
+            let is_trusted = self.all.get(id).is_some_and(|client| client.origin == Origin::Trusted);
+            kept += usize::from(is_trusted);
+            !is_trusted || kept > KEPT_SILENT
+        })
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -208,10 +230,13 @@ impl Clients {
             return;
         }
         client.progress += count;
-        if !client.connection.is_partial() && !silent {
+        let must_speak = silent && matches!(client.origin, Origin::Stranger(_));
+        if !client.connection.is_partial() && !must_speak {
             self.deadlines.cancel(id);
             client.progress = 0;
-        } else if client.accepted && (got_frame || client.progress >= STEP || !self.deadlines.has(id)) {
+        } else if client.origin != Origin::Own
+            && (got_frame || client.progress >= STEP || !self.deadlines.has(id))
+        {
             self.deadlines.set(id, now + PATIENCE);
             client.progress = 0;
         }

@@ -27,6 +27,8 @@ impl Fixture {
         let log = Logger::new("test", Level::Quiet, Color::Never);
         let mut server = Server::new(Signals::new(&[]).unwrap()).unwrap();
         server.listen(listener::bind(&path, &log).unwrap(), LIMIT).unwrap();
+        // The clients are of our own user; here they are strangers.
+        server.trusted.clear();
         Self { server, path, _directory: directory }
     }
 
@@ -209,6 +211,30 @@ fn the_silent_make_room() {
     assert_ne!(crowded, speaker_id);
     assert_eq!(silent.len(), MAX_CLIENTS);
     assert_eq!(silent.first_mut().unwrap().read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn albatrossd_may_keep_silent_however_many_others_come() {
+    let mut fixture = Fixture::new();
+    fixture.server.trusted.push(geteuid().as_raw());
+    let mut albatrossd = fixture.connect();
+    let mut others = Vec::new();
+    let mut events = Vec::new();
+    for _ in 0..MAX_CLIENTS + 100 {
+        others.push(fixture.connect());
+        fixture.server.poll(Some(Instant::now()), &mut events).unwrap();
+    }
+    fixture.server.clients.expire(Instant::now() + 2 * PATIENCE, &mut events);
+    let crowded = events.iter().filter(|event| matches!(event, Event::Closed(_, CloseReason::Crowded)));
+    assert_eq!(crowded.count(), 101);
+    assert!(!events.iter().any(|event| matches!(event, Event::Closed(_, CloseReason::Silent))));
+    albatrossd.write_all(&frame::frame(b"add")).unwrap();
+    assert_eq!(fixture.frame().1, b"add");
+    // But a frame that has begun has to go on.
+    albatrossd.write_all(&[0, 0]).unwrap();
+    while fixture.server.clients.next_deadline().is_none() {
+        fixture.server.poll(Some(Instant::now()), &mut events).unwrap();
+    }
 }
 
 #[test]
