@@ -4,12 +4,14 @@ use der::{
     Tag,
     asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef},
 };
-use p521::ecdsa::signature::Verifier;
-use ring::signature as ring_signature;
+use p521::ecdsa::signature::hazmat::PrehashVerifier;
+use ring::{digest, signature as ring_signature};
 use spki::AlgorithmIdentifierRef;
 
 use super::{CertificateError, SignatureError, any, content, oid, read_all};
 
+/// Octets of a coordinate on P-521.
+const P521_OCTETS: usize = 66;
 /// The shortest RSA modulus in bits: below, a key is within reach of a large adversary.
 const MIN_RSA_BITS: usize = 2048;
 /// The longest RSA modulus in bits that ring verifies with.
@@ -94,7 +96,7 @@ impl PublicKey {
     /// 4.2.1.2, method 1). It only helps to find an issuer and protects nothing.
     #[must_use]
     pub fn key_id(&self) -> [u8; 20] {
-        let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &self.bits);
+        let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.bits);
         // SHA-1 has 20 octets.
         digest.as_ref().try_into().unwrap_or_default()
     }
@@ -113,7 +115,8 @@ impl PublicKey {
                 is_uncompressed(&self.bits, 48) && p384::PublicKey::from_sec1_bytes(&self.bits).is_ok()
             }
             Some(PublicKeyAlgorithm::P521) => {
-                is_uncompressed(&self.bits, 66) && p521::PublicKey::from_sec1_bytes(&self.bits).is_ok()
+                is_uncompressed(&self.bits, P521_OCTETS)
+                    && p521::PublicKey::from_sec1_bytes(&self.bits).is_ok()
             }
             None => false,
         }
@@ -129,7 +132,9 @@ impl PublicKey {
             (Some(PublicKeyAlgorithm::Ed25519), 0x0807) => &ring_signature::ED25519,
             (Some(PublicKeyAlgorithm::P256), 0x0403) => &ring_signature::ECDSA_P256_SHA256_ASN1,
             (Some(PublicKeyAlgorithm::P384), 0x0503) => &ring_signature::ECDSA_P384_SHA384_ASN1,
-            (Some(PublicKeyAlgorithm::P521), 0x0603) => return self.verify_p521(message, signature),
+            (Some(PublicKeyAlgorithm::P521), 0x0603) => {
+                return self.verify_p521(Hash::Sha512, message, signature);
+            }
             (Some(PublicKeyAlgorithm::Rsa), 0x0804) => &ring_signature::RSA_PSS_2048_8192_SHA256,
             (Some(PublicKeyAlgorithm::Rsa), 0x0805) => &ring_signature::RSA_PSS_2048_8192_SHA384,
             (Some(PublicKeyAlgorithm::Rsa), 0x0806) => &ring_signature::RSA_PSS_2048_8192_SHA512,
@@ -156,7 +161,7 @@ impl PublicKey {
             (K::P256, S::Ecdsa(H::Sha384)) => &ring_signature::ECDSA_P256_SHA384_ASN1,
             (K::P384, S::Ecdsa(H::Sha256)) => &ring_signature::ECDSA_P384_SHA256_ASN1,
             (K::P384, S::Ecdsa(H::Sha384)) => &ring_signature::ECDSA_P384_SHA384_ASN1,
-            (K::P521, S::Ecdsa(H::Sha512)) => return self.verify_p521(message, signature),
+            (K::P521, S::Ecdsa(hash)) => return self.verify_p521(hash, message, signature),
             _ => return Err(SignatureError::UnsupportedAlgorithm),
         };
         self.verify_with(algorithm, message, signature)
@@ -173,15 +178,29 @@ impl PublicKey {
             .map_err(|ring::error::Unspecified| SignatureError::Wrong)
     }
 
-    /// ECDSA on P-521 with SHA-512, which ring does not have.
-    fn verify_p521(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
-        if !is_uncompressed(&self.bits, 66) {
+    /// ECDSA on P-521, which ring does not have.
+    fn verify_p521(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+        let wrong = |_| SignatureError::Wrong;
+        if !is_uncompressed(&self.bits, P521_OCTETS) {
             return Err(SignatureError::Wrong);
         }
-        let key =
-            p521::ecdsa::VerifyingKey::from_sec1_bytes(&self.bits).map_err(|_| SignatureError::Wrong)?;
-        let signature = p521::ecdsa::Signature::from_der(signature).map_err(|_| SignatureError::Wrong)?;
-        key.verify(message, &signature).map_err(|_| SignatureError::Wrong)
+        let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(&self.bits).map_err(wrong)?;
+        let signature = p521::ecdsa::Signature::from_der(signature).map_err(wrong)?;
+        // The number that is signed, in the length of the curve's numbers: no hash is longer.
+        let digest = digest::digest(hash.ring(), message);
+        let mut number = vec![0; P521_OCTETS.saturating_sub(digest.as_ref().len())];
+        number.extend_from_slice(digest.as_ref());
+        key.verify_prehash(&number, &signature).map_err(wrong)
+    }
+}
+
+impl Hash {
+    fn ring(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        }
     }
 }
 

@@ -1,0 +1,105 @@
+//! Every kind of key: made, written, read, signed with.
+
+use albatross_core::certificate::{NothingRevoked, Root, TLS13_SCHEMES, verify};
+use albatross_core::issue::{self, Issuer, KeyError, KeyKind, KeyPair, SigningKey};
+
+use super::{info, label, now, policy, random, terms};
+
+/// RSA keys take long to make, so 4096 bits are made once, where all kinds are.
+pub(crate) const QUICK: [KeyKind; 4] = [KeyKind::Ed25519, KeyKind::P256, KeyKind::P384, KeyKind::P521];
+
+/// A root, an intermediate, and a leaf, all with keys of this kind.
+pub(crate) fn story(kind: KeyKind) -> (Vec<String>, [KeyPair; 3]) {
+    let random = random();
+    let new = || KeyPair::generate(kind, &random).unwrap();
+    let [root_key, middle_key, leaf_key] = [new(), new(), new()];
+    let root = issue::root("ca", &root_key, &terms(&random)).unwrap();
+    let roots = [root.clone()];
+    let issuer = Issuer::new(&roots, &root_key).unwrap();
+    let middle =
+        issuer.intermediate(&label("alice"), middle_key.public_key(), &policy(2), &terms(&random)).unwrap();
+    let chain = [middle, root.clone()];
+    let issuer = Issuer::new(&chain, &middle_key).unwrap();
+    let leaf = issuer.leaf(Some(&label("hello")), leaf_key.public_key(), &info(), &terms(&random)).unwrap();
+    let path = [leaf.clone(), chain[0].clone()];
+    verify(&path, &Root::new(root.clone()).unwrap(), now(), &NothingRevoked).unwrap();
+    let texts = [&root, &chain[0], &leaf].map(|c| super::pem_of(c));
+    (texts.to_vec(), [root_key, middle_key, leaf_key])
+}
+
+#[test]
+fn chains_of_every_quick_kind() {
+    for kind in QUICK {
+        story(kind);
+    }
+}
+
+#[test]
+fn rsa_keys_are_made_and_sign() {
+    let random = random();
+    let key = KeyPair::generate(KeyKind::Rsa2048, &random).unwrap();
+    check(&key);
+    let root = issue::root("ca", &key, &terms(&random)).unwrap();
+    Root::new(root).unwrap();
+}
+
+#[test]
+fn keys_are_written_and_read() {
+    for kind in QUICK {
+        check(&KeyPair::generate(kind, &random()).unwrap());
+    }
+}
+
+fn check(key: &KeyPair) {
+    let random = random();
+    let again = KeyPair::from_pem(key.to_pem().as_bytes(), &random).unwrap();
+    assert_eq!(again.public_key(), key.public_key());
+    assert_eq!(again.pkcs8(), key.pkcs8());
+    assert!(key.public_key().is_usable());
+    for scheme in TLS13_SCHEMES {
+        let signature = again.sign_tls13(*scheme, b"message", &random);
+        assert_eq!(signature.is_ok(), key.tls13_schemes().contains(scheme));
+        if let Ok(signature) = signature {
+            key.public_key().verify_tls13(*scheme, b"message", &signature).unwrap();
+            assert!(key.public_key().verify_tls13(*scheme, b"another", &signature).is_err());
+        }
+    }
+    assert!(!format!("{key:?}").contains("secret"));
+}
+
+#[test]
+fn names_of_kinds() {
+    for kind in KeyKind::ALL {
+        assert_eq!(kind.to_string().parse::<KeyKind>().unwrap(), kind);
+    }
+    assert_eq!("ed448".parse::<KeyKind>(), Err(KeyError::UnknownName));
+}
+
+#[test]
+fn keys_that_are_refused() {
+    let random = random();
+    let bad = |der: &[u8]| KeyPair::from_pkcs8(der, &random).unwrap_err();
+    assert_eq!(bad(b""), KeyError::Malformed);
+    for kind in QUICK {
+        let key = KeyPair::generate(kind, &random).unwrap();
+        let der = key.pkcs8();
+        for length in 0..der.len() {
+            bad(&der[..length]);
+        }
+        for position in 0..der.len() {
+            let mut spoilt = der.to_vec();
+            spoilt[position] ^= 0x81;
+            let _no_panic = KeyPair::from_pkcs8(&spoilt, &random);
+        }
+    }
+    // Zero, and the order of P-256, are no numbers of a key.
+    let key = KeyPair::generate(KeyKind::P256, &random).unwrap();
+    let at = key.pkcs8().windows(2).position(|pair| pair == [0x04, 0x20]).unwrap() + 2;
+    for octet in [0, 0xff] {
+        let mut spoilt = key.pkcs8().to_vec();
+        spoilt[at..at + 32].fill(octet);
+        assert_eq!(bad(&spoilt), KeyError::Rejected);
+    }
+    let certificate = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert!(matches!(KeyPair::from_pem(certificate, &random), Err(KeyError::Pem(_))));
+}
