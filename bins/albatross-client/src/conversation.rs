@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use albatross_core::image::InflateError;
 use albatross_driver::connection::{Connection, ConnectionError};
 use albatross_proto::frame::MAX_ENCODED;
 use albatross_proto::{DecodeError, EncodeError};
@@ -66,6 +67,8 @@ pub(crate) enum ConversationError {
     },
     /// What came is no message.
     Undecodable(DecodeError),
+    /// An image that is damaged, or too large.
+    Image(InflateError),
     /// A message that does not answer the command.
     Unexpected(&'static str),
 }
@@ -77,9 +80,11 @@ impl ConversationError {
             Self::TooLong(_) => Exit::Usage,
             Self::Poll(_) => Exit::Internal,
             Self::Handshake(error) | Self::Connection(ConnectionError::Io(error)) => tls_exit(error),
-            Self::Connection(_) | Self::NoReply { .. } | Self::Undecodable(_) | Self::Unexpected(_) => {
-                Exit::Communication
-            }
+            Self::Connection(_)
+            | Self::NoReply { .. }
+            | Self::Undecodable(_)
+            | Self::Image(_)
+            | Self::Unexpected(_) => Exit::Communication,
         }
     }
 }
@@ -110,6 +115,7 @@ impl fmt::Display for ConversationError {
                 )
             }
             Self::Undecodable(error) => write!(f, "the reply cannot be read: {error}"),
+            Self::Image(error) => write!(f, "the image that came cannot be used: {error}"),
             Self::Unexpected(what) => write!(f, "the server sent {what}, which is no answer to this command"),
         }
     }
@@ -124,6 +130,7 @@ impl std::error::Error for ConversationError {
             Self::TooLong(error) => Some(error),
             Self::NoReply { write } => write.as_ref().map(|error| error as _),
             Self::Undecodable(error) => Some(error),
+            Self::Image(error) => Some(error),
             Self::Unexpected(_) => None,
         }
     }

@@ -26,6 +26,8 @@ pub(crate) enum Error {
     Tls(rustls::Error),
     /// While talking to the server.
     Conversation(ConversationError),
+    /// What came cannot be kept.
+    Keep(FileError),
     /// Standard output is closed.
     Output(std::io::Error),
     /// The command is none that is sent.
@@ -39,7 +41,7 @@ impl Error {
             Self::Command(_) | Self::File(_) | Self::Host(_) => Exit::Usage,
             Self::Pki(error) => error.exit(),
             Self::Conversation(error) => error.exit(),
-            Self::Output(_) => Exit::Communication,
+            Self::Keep(_) | Self::Output(_) => Exit::Communication,
             Self::NoCommand | Self::Tls(_) => Exit::Internal,
         }
     }
@@ -49,7 +51,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Command(error) => error.fmt(f),
-            Self::File(error) => error.fmt(f),
+            Self::File(error) | Self::Keep(error) => error.fmt(f),
             Self::Pki(error) => error.fmt(f),
             Self::Host(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
@@ -64,7 +66,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Command(error) => Some(error),
-            Self::File(error) => Some(error),
+            Self::File(error) | Self::Keep(error) => Some(error),
             Self::Pki(error) => Some(error),
             Self::Host(error) => Some(error),
             Self::Tls(error) => Some(error),

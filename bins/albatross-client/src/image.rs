@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use albatross_core::image::{self, DevicesError, InflateError, deflate, devices_match, inspect};
+use albatross_core::image::{self, DevicesError, deflate, devices_match, inspect};
 use albatross_proto::Arguments;
 
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::options::values::{BlockOption, CompressionLevel, NetOption};
 /// The largest image, in octets: what fits into a message.
 pub(crate) const MAX_IMAGE: usize = 64 * 1024 * 1024;
 
-/// Why an image is not sent, or one that came is not kept.
+/// Why an image is not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum ImageError {
@@ -23,8 +23,6 @@ pub(crate) enum ImageError {
     Devices { path: PathBuf, error: DevicesError },
     /// A device is given twice.
     Twice(String),
-    /// What came is damaged, or too large.
-    Inflate(InflateError),
 }
 
 impl fmt::Display for ImageError {
@@ -33,7 +31,6 @@ impl fmt::Display for ImageError {
             Self::NotAnImage { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Devices { path, error } => write!(f, "{}: {error} (--block, --net)", path.display()),
             Self::Twice(name) => write!(f, "device '{name}' is given twice"),
-            Self::Inflate(error) => write!(f, "the image that came cannot be used: {error}"),
         }
     }
 }
@@ -43,7 +40,6 @@ impl std::error::Error for ImageError {
         match self {
             Self::NotAnImage { error, .. } => Some(error),
             Self::Devices { error, .. } => Some(error),
-            Self::Inflate(error) => Some(error),
             Self::Twice(_) => None,
         }
     }
@@ -60,11 +56,6 @@ pub(crate) fn read(path: &Path, arguments: &Arguments) -> Result<Vec<u8>, Error>
 /// The image as it is sent: a zlib stream, or itself at level 0.
 pub(crate) fn compress(image: Vec<u8>, level: CompressionLevel) -> Vec<u8> {
     if level == CompressionLevel::NONE { image } else { deflate(&image, level.get().into()) }
-}
-
-/// The image that came as a zlib stream.
-pub(crate) fn inflate(compressed: &[u8]) -> Result<Vec<u8>, ImageError> {
-    image::inflate(compressed, MAX_IMAGE).map_err(ImageError::Inflate)
 }
 
 /// Whether each device is given once.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use albatross_core::image::inflate;
 use albatross_proto::command::History;
 use albatross_proto::{
     BlockCommand, Command, ConsoleCommand, Data, Header, Name, Payload, PolicyCommand, StatisticsCommand,
@@ -13,7 +14,7 @@ use crate::conversation::{Conversation, ConversationError, Stream};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::files::{self, PUBLIC_MODE};
-use crate::image;
+use crate::image::MAX_IMAGE;
 use crate::print::Printer;
 
 /// What the reply to a command is.
@@ -136,9 +137,13 @@ pub(crate) fn follow<S: Stream>(
 fn accept(name: &Name, success: Success<'_>, printer: &mut Printer) -> Result<(), Error> {
     match success {
         Success::UnikernelImage { compressed, image } => {
-            let inflated = if compressed { Some(image::inflate(&image)?) } else { None };
+            let inflated = match compressed {
+                true => Some(inflate(&image, MAX_IMAGE).map_err(ConversationError::Image)?),
+                false => None,
+            };
             let path = image_file(name, clock::now());
-            files::write_new(&path, inflated.as_deref().unwrap_or(&image), PUBLIC_MODE)?;
+            let content = inflated.as_deref().unwrap_or(&image);
+            files::write_new(&path, content, PUBLIC_MODE).map_err(Error::Keep)?;
             printer.written(name, &path)
         }
         success => printer.success(name, &success),

@@ -1,0 +1,343 @@
+//! The real binary against daemons on Unix sockets that answer in every way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod common;
+
+use std::borrow::Cow;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::thread;
+
+use albatross_proto::{
+    Arguments, BlockCommand, Command, Config, ConsoleCommand, Data, Header, Int, Name, NetDevice, Payload,
+    Policy, PolicyCommand, Success, Time, Typ, UnikernelCommand, Wire, command::History,
+};
+use common::{Outcome, finish, image, read_frame, reply, run, start, write_frame};
+
+fn message(name: &str, command: Command<'_>) -> Vec<u8> {
+    Wire::new(Header::new(0, name.parse().unwrap()), Payload::Command(command)).encode().unwrap()
+}
+
+/// What a hex dump says.
+fn undump(text: &str) -> Vec<u8> {
+    let hex: String = text.lines().flat_map(|line| line[10..50].split_whitespace()).collect();
+    hex.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// Runs the client against a daemon on `socket` (below the directory) that does `serve` once.
+fn converse(
+    directory: &Path,
+    words: &[&str],
+    serve: impl FnOnce(&mut UnixStream, Wire<'static>) + Send + 'static,
+) -> Outcome {
+    let socket = directory.join("test.sock");
+    _ = fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let frame = read_frame(&mut stream).leak();
+        serve(&mut stream, Wire::decode(frame).unwrap());
+    });
+    let mut all = vec!["--socket", socket.to_str().unwrap()];
+    all.extend(words);
+    let outcome = run(directory, &all);
+    daemon.join().unwrap();
+    outcome
+}
+
+/// The same with one reply.
+fn answered(words: &[&str], payload: Payload<'static>) -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    converse(directory.path(), words, move |stream, wire| reply(stream, &wire.header, payload))
+}
+
+#[test]
+fn messages_are_the_encoded_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = image("spt-net-service.elf");
+    let content = fs::read(&image).unwrap();
+    let image = image.to_str().unwrap();
+    let mut arguments = Arguments::new();
+    arguments.net_devices.push(NetDevice { name: "service".into(), bridge: Some("br0".into()), mac: None });
+    arguments.argv = Some(vec!["--ipv4=10.0.0.2/24".into()]);
+    let config =
+        |arguments| Config { typ: Typ::Solo5, compressed: false, image: Cow::Borrowed(&content), arguments };
+    let policy = Policy {
+        cpuids: [Int::ZERO].into(),
+        unikernels: Int::from(2),
+        memory: Int::from(512),
+        block: None,
+        bridges: [].into(),
+    };
+    let create: &[&str] =
+        &["create", "foo:hello", image, "--net=service:br0", "--arg=--ipv4=10.0.0.2/24", "--force"];
+    let cases: [(&[&str], Vec<u8>); 4] = [
+        (&["info", "-nfoo:"], message("foo:", Command::Unikernel(UnikernelCommand::Info))),
+        (&["add-policy", "foo", "2"], message("foo:", Command::Policy(PolicyCommand::Add(policy)))),
+        (
+            &["console", "hello", "--count=7"],
+            message(":hello", Command::Console(ConsoleCommand::Subscribe(History::Count(Int::from(7))))),
+        ),
+        (
+            create,
+            message(
+                "foo:hello",
+                Command::Unikernel(UnikernelCommand::ForceCreate(config(arguments.clone()))),
+            ),
+        ),
+    ];
+    for (words, expected) in cases {
+        let mut all = words.to_vec();
+        all.extend(["--socket", "-"]);
+        let outcome = run(directory.path(), &all);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (121, ""), "{words:?}");
+        assert_eq!(undump(&outcome.stdout), expected, "{words:?}");
+    }
+    // Compressed when a level is asked for.
+    let mut all = create.to_vec();
+    all.extend(["--compression-level", "9", "--socket=-"]);
+    let bytes = undump(&run(directory.path(), &all).stdout);
+    let Payload::Command(Command::Unikernel(UnikernelCommand::ForceCreate(sent))) =
+        Wire::decode(&bytes).unwrap().payload
+    else {
+        panic!()
+    };
+    assert!(sent.compressed && sent.image.len() < content.len());
+    assert_eq!(albatross_core::image::inflate(&sent.image, content.len()).unwrap(), content);
+}
+
+#[test]
+fn devices_must_be_those_of_the_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = image("spt-net-service.elf");
+    for devices in
+        [&[][..], &["--net", "other"], &["--net", "service", "--net", "other"], &["--block", "service"]]
+    {
+        let mut words = vec!["create", "a", image.to_str().unwrap(), "--socket", "-"];
+        words.extend(devices);
+        let outcome = run(directory.path(), &words);
+        assert_eq!(outcome.code, 124, "{devices:?}");
+        assert!(outcome.stdout.contains("network devices service"), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn success_and_failure() {
+    let outcome =
+        answered(&["destroy", "foo:hello"], Payload::Success(Success::Text("destroyed unikernel".into())));
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    assert_eq!(outcome.stdout, "host [unikernel: foo:hello]: destroyed unikernel\n");
+    let outcome = answered(&["destroy", "hello", "-q"], Payload::Failure("no such\x1b[2J\nthing".into()));
+    assert_eq!(outcome.code, 117);
+    assert_eq!(outcome.stdout, "host [unikernel: :hello]: command failed no such\\x1b[2J\\nthing\n");
+    let outcome = answered(&["destroy", "hello", "--json"], Payload::Failure("no".into()));
+    assert_eq!(outcome.stdout, "{\"host\":\":hello\",\"message\":\"no\",\"type\":\"failure\"}\n");
+    let outcome = answered(&["info"], Payload::Success(Success::Info(Vec::new())));
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "host [unikernel: :]: no unikernels\n"));
+    let devices = vec![(
+        "data".parse().unwrap(),
+        albatross_proto::BlockDeviceInfo { size: Int::from(5), active: true },
+    )];
+    let outcome = answered(&["block", "--json"], Payload::Success(Success::BlockDevices(devices)));
+    let object = "{\"active\":true,\"host\":\":\",\"name\":\":data\",\"size\":5,\"type\":\"block-device\"}\n";
+    assert_eq!(outcome.stdout, object);
+}
+
+#[test]
+fn a_daemon_that_waits_for_the_next_command_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let outcome = converse(directory.path(), &["add-policy", "foo", "1"], |stream, wire| {
+        reply(stream, &wire.header, Payload::Success(Success::Text("added policy".into())));
+        // As albatrossd does after a policy; the client closes.
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    });
+    assert_eq!(outcome.code, 0);
+}
+
+#[test]
+fn what_is_no_answer() {
+    let header = |wire: &Wire<'_>| wire.header.clone();
+    type Serve = Box<dyn FnOnce(&mut UnixStream, Wire<'static>) + Send>;
+    let cases: Vec<(&str, Serve)> = vec![
+        ("without a reply", Box::new(|_, _| {})),
+        ("cannot be read", Box::new(|stream, _| write_frame(stream, b"garbage"))),
+        ("cannot be read", Box::new(|stream, _| write_frame(stream, b""))),
+        (
+            "frame of 2147483647",
+            Box::new(|stream, _| stream.write_all(&[0x7f, 0xff, 0xff, 0xff, 1]).unwrap()),
+        ),
+        ("within a frame", Box::new(|stream, _| stream.write_all(&[0, 0, 0, 9, 1]).unwrap())),
+        (
+            "another command",
+            Box::new(move |stream, wire| {
+                let other = Header::new(1, header(&wire).name);
+                reply(stream, &other, Payload::Success(Success::Info(Vec::new())));
+            }),
+        ),
+        (
+            "another command",
+            Box::new(move |stream, wire| {
+                let other = Header::new(0, "x".parse::<Name>().unwrap());
+                reply(stream, &Header { ..other }, Payload::Success(Success::Info(Vec::new())));
+                drop(wire);
+            }),
+        ),
+        (
+            "another command",
+            Box::new(move |stream, wire| reply(stream, &header(&wire), Payload::Success(Success::Empty))),
+        ),
+        (
+            "sent a command",
+            Box::new(move |stream, wire| {
+                reply(stream, &header(&wire), Payload::Command(Command::Block(BlockCommand::Info)));
+            }),
+        ),
+        (
+            "sent data",
+            Box::new(move |stream, wire| reply(stream, &header(&wire), Payload::Data(Data::Block(None)))),
+        ),
+    ];
+    for (expected, serve) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let outcome = converse(directory.path(), &["info"], serve);
+        assert_eq!(outcome.code, 121, "{outcome:?}");
+        assert!(outcome.stdout.starts_with("albatross-client: [ERROR] "), "{outcome:?}");
+        assert!(outcome.stdout.contains(expected), "{expected}: {outcome:?}");
+    }
+}
+
+#[test]
+fn no_daemon_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let outcome = run(directory.path(), &["info", "--tmpdir", path]);
+    assert_eq!(outcome.code, 122);
+    assert!(outcome.stdout.contains("util/vmmd.sock"), "{outcome:?}");
+    for (words, socket) in [(&["console", "a"], "util/console.sock"), (&["stats", "-v"], "util/stat.sock")] {
+        let mut all = words.to_vec();
+        let tmpdir = format!("--tmpdir={path}");
+        all.push(&tmpdir);
+        let outcome = run(directory.path(), &all);
+        assert!(outcome.code == 122 && outcome.stdout.contains(socket), "{outcome:?}");
+    }
+}
+
+/// The refusal of a large create arrives although the daemon reads nothing of it.
+#[test]
+fn a_refusal_while_the_image_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut content = fs::read(image("spt-no-devices.elf")).unwrap();
+    content.resize(32 * 1024 * 1024, 0x5a);
+    fs::write(directory.path().join("large"), content).unwrap();
+    let socket = directory.path().join("test.sock");
+    for keep_open in [false, true] {
+        _ = fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let client = start(directory.path(), &["--socket=test.sock", "create", "a", "large"]);
+        let (mut stream, _) = listener.accept().unwrap();
+        let header = Header::new(0, "a".parse().unwrap());
+        reply(&mut stream, &header, Payload::Failure("no room".into()));
+        let kept = keep_open.then_some(stream);
+        let outcome = finish(client);
+        drop(kept);
+        assert_eq!(outcome.code, 117, "{outcome:?}");
+        assert_eq!(outcome.stdout, "host [unikernel: :a]: command failed no room\n");
+    }
+}
+
+#[test]
+fn console_lines_are_escaped_and_followed_to_the_end() {
+    let lines = |stream: &mut UnixStream, wire: &Wire<'_>| {
+        reply(stream, &wire.header, Payload::Success(Success::Text("subscribed".into())));
+        let timestamp = "2026-01-31T12:00:00.5Z".parse::<Time>().unwrap();
+        for line in [&b"hello"[..], b"\x1b[31mred\xff\r"] {
+            let data = Data::Console { timestamp, line: Cow::Borrowed(line) };
+            reply(stream, &wire.header, Payload::Data(data));
+        }
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let outcome = converse(directory.path(), &["console", "a"], move |stream, wire| lines(stream, &wire));
+    assert_eq!(outcome.code, 0);
+    let expected = "host [unikernel: :a]: subscribed\n\
+                    console 2026-01-31T12:00:00.500-00:00: hello\n\
+                    console 2026-01-31T12:00:00.500-00:00: \\x1b[31mred\\xff\\r\n";
+    assert_eq!(outcome.stdout, expected);
+    let outcome = converse(directory.path(), &["console", "a", "--json"], move |stream, wire| {
+        lines(stream, &wire);
+        reply(stream, &wire.header, Payload::Failure("gone".into()));
+    });
+    assert_eq!(outcome.code, 117);
+    let last: Vec<&str> = outcome.stdout.lines().skip(2).collect();
+    assert_eq!(
+        last,
+        [
+            "{\"line\":{\"hex\":\"1b5b33316d726564ff0d\"},\"name\":\":a\",\"time\":\"2026-01-31T12:00:00.500-00:00\",\
+             \"type\":\"line\"}",
+            "{\"host\":\":a\",\"message\":\"gone\",\"type\":\"failure\"}",
+        ]
+    );
+}
+
+#[test]
+fn an_image_is_fetched_into_a_file() {
+    let content = fs::read(image("spt-no-devices.elf")).unwrap();
+    for level in [0, 9] {
+        let image = match level {
+            0 => content.clone(),
+            level => albatross_core::image::deflate(&content, level),
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let level_word = level.to_string();
+        let words = ["get", "foo:hello", "--compression-level", &level_word];
+        let outcome = converse(directory.path(), &words, move |stream, wire| {
+            let expected = Payload::Command(Command::Unikernel(UnikernelCommand::Get(Int::from(
+                i32::try_from(level).unwrap(),
+            ))));
+            assert_eq!(wire.payload, expected);
+            let image = Success::UnikernelImage { compressed: level > 0, image: Cow::Owned(image) };
+            reply(stream, &wire.header, Payload::Success(image));
+        });
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        let start =
+            format!("host [unikernel: foo:hello]: written to {}/foo:hello.", directory.path().display());
+        assert!(outcome.stdout.starts_with(&start), "{outcome:?}");
+        let path = outcome.stdout.trim_end().split_once("written to ").unwrap().1.to_owned();
+        assert!(path.ends_with("-00:00"), "{path}");
+        assert_eq!(fs::read(&path).unwrap(), content);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o133, 0);
+    }
+    // A bomb, or rubbish, leaves no file.
+    let outcome = answered(
+        &["get", "a"],
+        Payload::Success(Success::UnikernelImage { compressed: true, image: Cow::Borrowed(b"rubbish") }),
+    );
+    assert_eq!(outcome.code, 121, "{outcome:?}");
+}
+
+#[test]
+fn mistakes_go_to_standard_error() {
+    let directory = tempfile::tempdir().unwrap();
+    for words in [&["info", "--unknown"][..], &[], &["update", "a"], &["info", "--csr", "-d", "host"]] {
+        let outcome = run(directory.path(), words);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (124, ""), "{words:?}");
+        assert!(outcome.stderr.starts_with("albatross-client: "), "{outcome:?}");
+    }
+    let outcome = run(directory.path(), &["create", "--help"]);
+    assert!(outcome.code == 0 && outcome.stdout.contains("--compression-level"), "{outcome:?}");
+    assert_eq!(
+        run(directory.path(), &["--version"]).stdout,
+        format!("albatross-client {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
