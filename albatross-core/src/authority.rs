@@ -6,7 +6,7 @@
 //!
 //! An [`Authority`] is made of a [`VerifiedPath`] only, so it cannot come from a certificate that was
 //! merely presented. Whether the policies and the command fit what runs is not decided here, but by
-//! albatrossd: see [`resources`](crate::resources).
+//! albatrossd: see [`resources`].
 
 use std::fmt;
 
