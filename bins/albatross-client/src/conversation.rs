@@ -95,10 +95,14 @@ impl fmt::Display for ConversationError {
             Self::Connect { to, source } => write!(f, "cannot connect to {to}: {source}"),
             Self::Handshake(error) | Self::Connection(ConnectionError::Io(error)) => match tls_exit(error) {
                 Exit::CertificateRefused => {
-                    write!(f, "the server refused our certificate, its log says why: {error}")
+                    write!(f, "the server refused our certificate, its log says why: {}", Shown(error))
                 }
                 Exit::ServerNotTrusted => {
-                    write!(f, "the server's certificate does not lead to the root of --server-ca: {error}")
+                    write!(
+                        f,
+                        "the server's certificate does not lead to the root of --server-ca: {}",
+                        Shown(error)
+                    )
                 }
                 _ => write!(f, "the connection failed: {error}"),
             },
@@ -158,6 +162,19 @@ fn tls_exit(error: &io::Error) -> Exit {
             | Alert::CertificateRequired,
         )) => Exit::CertificateRefused,
         _ => Exit::Communication,
+    }
+}
+
+/// An error of a stream, without the wrapping of rustls around what our verifier says.
+struct Shown<'a>(&'a io::Error);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.0.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(error))) => error.0.fmt(f),
+            _ => self.0.fmt(f),
+        }
     }
 }
 
