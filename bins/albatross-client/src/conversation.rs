@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 
 use albatross_core::image::InflateError;
 use albatross_driver::connection::{Connection, ConnectionError};
-use albatross_proto::frame::MAX_ENCODED;
 use albatross_proto::{DecodeError, EncodeError};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
@@ -25,9 +24,6 @@ const CHUNK: usize = 64 * 1024;
 
 /// While so many octets wait to be written, the next chunk is not queued: memory for a stream stays small.
 const ENOUGH_QUEUED: usize = 4 * CHUNK;
-
-/// The longest frame that is accepted, in octets: the reply to `get` carries an image.
-const MAX_REPLY: usize = MAX_ENCODED;
 
 /// There is one stream to poll.
 const STREAM: Token = Token(0);
@@ -140,11 +136,15 @@ impl std::error::Error for ConversationError {
     }
 }
 
+/// What TLS says in an error of a stream.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
 /// What an error of a stream means, which may come from TLS.
 fn tls_exit(error: &io::Error) -> Exit {
     use rustls::AlertDescription as Alert;
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
+    match tls_error(error) {
         Some(
             rustls::Error::InvalidCertificate(_)
             | rustls::Error::NoCertificatesPresented
@@ -170,8 +170,7 @@ struct Shown<'a>(&'a io::Error);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = self.0.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match inner {
+        match tls_error(self.0) {
             Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(error))) => error.0.fmt(f),
             _ => self.0.fmt(f),
         }
@@ -192,15 +191,16 @@ pub(crate) struct Conversation<S> {
 }
 
 impl<S: Stream> Conversation<S> {
-    /// A conversation over a stream that is connected and does not block.
-    pub(crate) fn new(mut stream: S) -> Result<Self, ConversationError> {
+    /// A conversation over a stream that is connected and does not block, with replies of at most `limit`
+    /// octets.
+    pub(crate) fn new(mut stream: S, limit: usize) -> Result<Self, ConversationError> {
         let poll = Poll::new().map_err(ConversationError::Poll)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, STREAM, interest).map_err(ConversationError::Poll)?;
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
-            connection: Connection::new(stream, MAX_REPLY),
+            connection: Connection::new(stream, limit),
             frames: VecDeque::new(),
             scratch: vec![0; SCRATCH],
             write_failed: None,
@@ -239,18 +239,25 @@ impl<S: Stream> Conversation<S> {
                 return Ok(Some(frame));
             }
             if let Some(error) = self.read_failed.take() {
-                return match self.write_failed.take() {
-                    // The reset that follows a refusal; the first error says more.
-                    Some(write) if matches!(error, ConnectionError::Io(_)) => {
-                        Err(ConversationError::NoReply { write: Some(write) })
-                    }
-                    _ => Err(ConversationError::Connection(error)),
-                };
+                return Err(self.failure(error));
             }
             if self.connection.has_ended() {
                 return Ok(None);
             }
             self.wait()?;
+        }
+    }
+
+    /// Where writing failed first, its error says more than the reset that follows; but nothing says
+    /// more than what TLS has to say.
+    fn failure(&mut self, error: ConnectionError) -> ConversationError {
+        let from_tls = match &error {
+            ConnectionError::Io(error) => tls_error(error).is_some(),
+            _ => true,
+        };
+        match self.write_failed.take() {
+            Some(write) if !from_tls => ConversationError::NoReply { write: Some(write) },
+            _ => ConversationError::Connection(error),
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn ask(socket: &Path, request: Request, printer: &mut Printer) -> Res
     let encoded = wire.encode().map_err(ConversationError::TooLong)?;
     let stream = UnixStream::connect(socket)
         .map_err(|source| ConversationError::Connect { to: socket.display().to_string(), source })?;
-    let mut conversation = Conversation::new(stream)?;
+    let mut conversation = Conversation::new(stream, expected.limit())?;
     conversation.send(&encoded)?;
     drop(encoded);
     reply::follow(&mut conversation, expected, Some(&wire.header), printer)

@@ -194,7 +194,7 @@ fn converse(
     let session =
         albatross_tls::client::connect(root, None, &identity.chain, identity.key).map_err(Error::Tls)?;
     let stream = TlsStream::connect(host, session)?;
-    let mut conversation = Conversation::new(stream)?;
+    let mut conversation = Conversation::new(stream, plan.expected.limit())?;
     if let Some(upload) = &plan.upload {
         conversation.send_stream(upload)?;
     }

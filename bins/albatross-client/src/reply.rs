@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use albatross_core::image::inflate;
 use albatross_proto::command::History;
+use albatross_proto::frame::{MAX_ENCODED, MAX_MESSAGE};
 use albatross_proto::{
     BlockCommand, Command, ConsoleCommand, Data, Header, Name, Payload, PolicyCommand, StatisticsCommand,
     Success, Time, UnikernelCommand, Wire,
@@ -78,6 +79,14 @@ impl Expected {
             Self::Lines => matches!(data, Data::Console { .. }),
             Self::Statistics => matches!(data, Data::Statistics(_)),
             _ => false,
+        }
+    }
+
+    /// The longest frame that is accepted, in octets.
+    pub(crate) const fn limit(self) -> usize {
+        match self {
+            Self::Image => MAX_ENCODED,
+            _ => MAX_MESSAGE,
         }
     }
 

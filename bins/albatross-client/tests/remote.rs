@@ -315,14 +315,22 @@ fn servers_that_refuse_or_say_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().to_owned();
     authority(&place, "ed25519");
-    let outcome = converse(&place, &["info"], server(&place, "server", false), |stream| {
-        while stream.conn.is_handshaking() {
-            if stream.conn.complete_io(&mut stream.sock).is_err() {
-                return;
+    let mut content = fs::read(image("spt-no-devices.elf")).unwrap();
+    content.resize(8 * 1024 * 1024, 0x5a);
+    fs::write(place.join("image"), &content).unwrap();
+    // Also while an image is sent that nobody reads.
+    for words in [&["info"][..], &["create", "a", "image", "--compression-level=0"]] {
+        let outcome = converse(&place, words, server(&place, "server", false), |stream| {
+            while stream.conn.is_handshaking() {
+                if stream.conn.complete_io(&mut stream.sock).is_err() {
+                    _ = stream.sock.shutdown(std::net::Shutdown::Write);
+                    _ = std::io::copy(&mut stream.sock, &mut std::io::sink());
+                    return;
+                }
             }
-        }
-    });
-    assert!(outcome.code == 119 && outcome.stdout.contains("refused our certificate"), "{outcome:?}");
+        });
+        assert!(outcome.code == 119 && outcome.stdout.contains("refused our certificate"), "{outcome:?}");
+    }
     let outcome = converse(&place, &["info"], server(&place, "server", true), {
         let place = place.clone();
         move |stream| _ = handshake(stream, &place)
