@@ -57,8 +57,8 @@ pub(crate) fn generate(
     root_key.save(printer, log)?;
     server_key.save(printer, log)?;
     files::append_line(&it.db, &issue::database_line(&server))?;
-    pki::write_certificate(&root_file, &pem::encode_certificates(&chain), printer, log)?;
-    pki::write_certificate(&server_file, &issuer.chain_pem(&server), printer, log)?;
+    pki::write_public(&root_file, &pem::encode_certificates(&chain), printer, log)?;
+    pki::write_public(&server_file, &issuer.chain_pem(&server), printer, log)?;
     Ok(Exit::Success)
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn sign(it: &Sign, printer: &Printer, log: &Logger) -> Result<Exit, E
     }
     pki::check_replaceable(&path, &signed.certificate)?;
     files::append_line(&it.db, &issue::database_line(&signed.certificate))?;
-    pki::write_certificate(&path, &issuer.chain_pem(&signed.certificate), printer, log)?;
+    pki::write_public(&path, &issuer.chain_pem(&signed.certificate), printer, log)?;
     Ok(Exit::Success)
 }
 

@@ -15,10 +15,6 @@ use crate::options::values::file_stem;
 use crate::pki::{self, FileKey, PkiError};
 use crate::print::Printer;
 
-/// Octets of a certificate that endpoints on rustls accept (a handshake message of 64 KiB), less what
-/// stands around the command in it and above it in the chain.
-const SMALL_ENOUGH: usize = 60 * 1024;
-
 /// Writes NAME.key, unless it is there, and NAME.req, NAME being the CommonName.
 ///
 /// # Errors
@@ -36,14 +32,7 @@ pub(crate) fn write(
     let random = SystemRandom::new();
     let signed = issue::Request::create(&common_name, Some(&request.command), &key.key, &random)
         .map_err(PkiError::Issue)?;
-    if signed.der().len() > SMALL_ENOUGH {
-        log.warning(format_args!(
-            "the request has {} octets, most of them the image: endpoints of this version accept \
-             certificates of 64 KiB only, the OCaml implementation's up to 16 MiB; create it with \
-             --destination instead, which sends the image beside the certificate",
-            signed.der().len()
-        ));
-    }
+    pki::warn_of_size("the request", signed.der(), log);
     key.save(printer, log)?;
     pki::write_public(&PathBuf::from(format!("{stem}.req")), &signed.to_pem(), printer, log)?;
     Ok(Exit::Success)

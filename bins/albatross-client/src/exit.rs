@@ -1,4 +1,4 @@
-//! Exit codes, as docs/commands.md lists them.
+//! Exit codes, as README.md lists them.
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

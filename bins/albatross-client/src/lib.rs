@@ -64,7 +64,7 @@ fn perform(options: &Options, log: &Logger) -> Result<Exit, Error> {
     match &options.action {
         Action::Generate(it) => return ca::generate(it, options, &printer, log),
         Action::Sign(it) => return ca::sign(it, &printer, log),
-        Action::Certificate(it) => return remote::certificate(options, it, &mut printer),
+        Action::Certificate(it) => return remote::certificate(options, it, &mut printer, log),
         _ => {}
     }
     let destination = options.destination();

@@ -1,4 +1,4 @@
-//! `albatross-client`: see docs/commands.md.
+//! `albatross-client`: see README.md.
 
 fn main() -> std::process::ExitCode {
     albatross_client::run()

@@ -2,7 +2,7 @@
 //!
 //! What is not in here is refused with exit code 124. Options that stand for the whole program
 //! (`--destination`, `--csr`, logging, ..) may stand before or after the command; which of them a command
-//! does not take is checked in [`Options::check`]. See docs/commands.md.
+//! does not take is checked in [`Options::check`]. See README.md.
 
 use std::path::PathBuf;
 

@@ -16,6 +16,10 @@ use crate::files::{self, FileError, KEY_MODE, MAX_PEM, PUBLIC_MODE};
 use crate::options::Conflict;
 use crate::print::Printer;
 
+/// Octets of a certificate that endpoints on rustls accept (a handshake message of 64 KiB), less what
+/// stands around the command in it and above it in the chain.
+const SMALL_ENOUGH: usize = 60 * 1024;
+
 /// What is wrong with certificates and keys.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -177,23 +181,26 @@ pub(crate) fn check_replaceable(path: &Path, certificate: &Certificate<'_>) -> R
     }
 }
 
-/// Writes a certificate with those above it, and says so. Call [`check_replaceable`] first.
-pub(crate) fn write_certificate(
-    path: &Path,
-    pem: &str,
-    printer: &Printer,
-    log: &Logger,
-) -> Result<(), Error> {
-    write_public(path, pem, printer, log)
-}
-
-/// Writes a file that anybody may read, in place of an older one, and says so.
+/// Writes a file that anybody may read, in place of an older one, and says so. Before a certificate is
+/// written, call [`check_replaceable`].
 pub(crate) fn write_public(path: &Path, text: &str, printer: &Printer, log: &Logger) -> Result<(), Error> {
     if path.exists() {
         log.warning(format_args!("{} was there and is replaced", path.display()));
     }
     files::replace(path, text.as_bytes(), PUBLIC_MODE)?;
     printer.file(path)
+}
+
+/// Says what will not work with a request or certificate that embeds a large image.
+pub(crate) fn warn_of_size(what: &str, der: &[u8], log: &Logger) {
+    if der.len() > SMALL_ENOUGH {
+        log.warning(format_args!(
+            "{what} has {} octets, most of them the image: endpoints of this version accept certificates of \
+             64 KiB only, the OCaml implementation's up to 16 MiB; create it with --destination instead, \
+             which sends the image beside the certificate",
+            der.len()
+        ));
+    }
 }
 
 /// Whether `key` is that of `certificate`.

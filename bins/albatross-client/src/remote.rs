@@ -5,6 +5,7 @@ use std::path::Path;
 
 use albatross_core::certificate::{Certificate, NothingRevoked, pem, verify};
 use albatross_core::issue::{DIRECT_LEAF_SECONDS, Issuer, KeyPair, SigningKey, Terms, Validity};
+use albatross_driver::logging::Logger;
 use albatross_proto::{Command, Config, Label, Typ, UnikernelCommand};
 use ring::rand::SystemRandom;
 
@@ -73,6 +74,7 @@ pub(crate) fn certificate(
     options: &Options,
     it: &options::Certificate,
     printer: &mut Printer,
+    log: &Logger,
 ) -> Result<Exit, Error> {
     let chain = pki::certificates(&it.cert)?;
     let key = pki::key(&it.key)?;
@@ -81,6 +83,7 @@ pub(crate) fn certificate(
         let (certificate, key) = (it.cert.clone(), it.key.clone());
         return Err(PkiError::KeyMismatch { certificate, key }.into());
     }
+    pki::warn_of_size("the certificate", leaf.der(), log);
     let command = leaf.command().map_err(|error| PkiError::Command { path: it.cert.clone(), error })?;
     let plan = plan_for(command.as_ref(), it.data.as_deref())?;
     let identity = Identity { key, chain };

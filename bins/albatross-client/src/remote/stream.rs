@@ -86,7 +86,10 @@ impl Read for TlsStream {
         loop {
             match self.session.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The end: Ok(0) with close_notify, else an error, as anybody could have cut the stream.
+                // Without close_notify anybody could have cut the stream.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(io::Error::new(error.kind(), "the server is gone without having said so"));
+                }
                 other => return other,
             }
             self.session.read_tls(&mut self.socket)?;
