@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// socket of the daemon to ask; - prints the message instead
     #[argh(option, arg_name = "PATH")]
     pub(crate) socket: Option<String>,
-    /// host to ask, HOST[:PORT] (port 1025); - prints the certificates instead
+    /// endpoint to ask, its port 1025 where none is given; - prints the certificates instead
     #[argh(option, short = 'd', arg_name = "HOST[:PORT]")]
     pub(crate) destination: Option<String>,
     /// write a certificate signing request instead of asking
