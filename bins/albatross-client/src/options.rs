@@ -136,7 +136,7 @@ pub(crate) struct AddPolicy {
     pub(crate) network: Vec<String>,
 }
 
-/// Sets the policy of a path that has one already.
+/// Sets the policy of a path in place of the one that is there, as add-policy does too.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "replace-policy")]
 pub(crate) struct ReplacePolicy {
