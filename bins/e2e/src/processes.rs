@@ -1,0 +1,62 @@
+//! What runs, read from /proc.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The processes with `text` somewhere in their command line, except this one.
+#[must_use]
+pub fn mentioning(text: &str) -> Vec<(i32, String)> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let described = pids.filter(|pid| *pid != own).map(|pid| (pid, command_line(pid)));
+    described.filter(|(_, line)| line.contains(text)).collect()
+}
+
+/// The command line of a process, its words apart by spaces; nothing for one that is gone or a zombie.
+#[must_use]
+pub fn command_line(pid: i32) -> String {
+    let octets = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&octets).trim_end_matches('\0').replace('\0', " ")
+}
+
+/// Sends a signal to one process; that it is gone is no error.
+pub fn signal(pid: i32, signal: Signal) {
+    _ = kill(Pid::from_raw(pid), signal);
+}
+
+/// A number from `/proc/PID/status`, for example `VmRSS` (KiB) or `voluntary_ctxt_switches`.
+#[must_use]
+pub fn status(pid: i32, field: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// How often the threads of a process went to sleep of their own will: it grows when it wakes up and waits
+/// again, and stands still while it is idle.
+#[must_use]
+pub fn wake_ups(pid: i32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let threads = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
+    threads.filter_map(|thread| status(thread, "voluntary_ctxt_switches")).sum()
+}
+
+/// The number of open descriptors of a process.
+#[must_use]
+pub fn descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// The names in a directory, sorted; none where there is no such directory.
+#[must_use]
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}

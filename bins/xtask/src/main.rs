@@ -1,0 +1,84 @@
+//! Commands for those who work on albatross, as `cargo xtask COMMAND`.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `quickstart` | builds everything and shows a unikernel deployed by certificate |
+//! | `test` | runs every test there is |
+//! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
+//! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
+
+mod links;
+mod measure;
+mod quickstart;
+mod test;
+
+use std::process::ExitCode;
+
+use albatross_driver::argh::{self, ArgsInfo, FromArgs};
+use albatross_driver::options::Program;
+use albatross_e2e::Failure;
+
+/// Commands for those who work on albatross.
+#[derive(Debug, FromArgs, ArgsInfo)]
+struct Options {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum Command {
+    Quickstart(Quickstart),
+    Test(Test),
+    Measure(Measure),
+    Links(Links),
+}
+
+/// Builds everything and shows a unikernel deployed by certificate.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "quickstart")]
+struct Quickstart {
+    /// leave the daemons and the unikernel running, and say how to talk to them
+    #[argh(switch)]
+    keep: bool,
+    /// build as for delivery: takes longer, the programs are smaller and faster
+    #[argh(switch)]
+    release: bool,
+}
+
+/// Runs every test there is.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "test")]
+struct Test {}
+
+/// Prints memory of the idle daemons and the time from create to the first console line.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "measure")]
+struct Measure {
+    /// how many creates (30)
+    #[argh(option, arg_name = "N", default = "30")]
+    count: usize,
+}
+
+/// Checks that the daemon that runs as root links no TLS, X.509 or HTTP.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "links")]
+struct Links {}
+
+#[expect(clippy::print_stderr, reason = "it talks to a person")]
+fn main() -> ExitCode {
+    let options: Options = Program::new("cargo-xtask", env!("CARGO_PKG_VERSION")).parse();
+    let result: Result<(), Failure> = match options.command {
+        Command::Quickstart(Quickstart { keep, release }) => quickstart::run(keep, release),
+        Command::Test(Test {}) => test::run(),
+        Command::Measure(Measure { count }) => measure::run(count),
+        Command::Links(Links {}) => links::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
