@@ -8,6 +8,7 @@
 //!   `handle(now, input)`, that returns what is to be done; it owns all rules and no file descriptor.
 //! * [`certificate`], [`authority`], [`issue`] (feature `certificates`): the path verifier, what a verified
 //!   path may do, and the making of certificates.
+//! * [`endpoint`] (feature `certificates`): the machine of the TLS endpoint, one session for each connection.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "certificates")]
@@ -15,6 +16,8 @@ pub mod authority;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod console;
+#[cfg(feature = "certificates")]
+pub mod endpoint;
 pub mod image;
 #[cfg(feature = "certificates")]
 pub mod issue;

@@ -20,8 +20,8 @@ use albatross_core::authority::{Authority, AuthorityError};
 use albatross_core::certificate::{Certificate, ChainError, NothingRevoked, Revocation, Root};
 use albatross_core::issue::{KeyPair, SigningKey as _};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ServerConfig, ServerConnection};
 use rustls::pki_types::CertificateDer;
+use rustls::server::{NoServerSessionStorage, ServerConfig, ServerConnection};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::schemes::{self, SigningKey};

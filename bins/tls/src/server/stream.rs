@@ -131,25 +131,21 @@ impl<S> Stream<S> {
 }
 
 impl<S: Read> Stream<S> {
-    /// Reads at most about [`READ_PER_TURN`] octets by way of `scratch`, appends what they say to `plain`,
-    /// and returns their number.
+    /// Reads at most about [`READ_PER_TURN`] octets (before the handshake is done: once) by way of `scratch`,
+    /// appends what they say to `plain`, and returns their number.
     ///
     /// # Errors
     /// [`TlsError`]: nothing more can be read. What came before is in `plain`.
     pub fn read(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, TlsError> {
         let mut total = 0;
-        while self.can_read() && total < READ_PER_TURN {
+        // A stranger is read in small steps, so that its limit can be kept.
+        let limit = if self.is_handshaking() { 1 } else { READ_PER_TURN };
+        while self.can_read() && total < limit {
             match self.stream.read(scratch) {
-                Ok(0) => {
-                    self.ended = true;
-                }
+                Ok(0) => self.ended = true,
                 Ok(count) => {
                     total += count;
                     self.decrypt(scratch.get(..count).unwrap_or_default(), plain)?;
-                    // A stranger is read in small steps, so that its limit can be kept.
-                    if self.is_handshaking() {
-                        break;
-                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use albatross_core::authority::{Authority, AuthorityError};
-use albatross_core::certificate::{self, Certificate, ChainError, Rule, VerifiedPath, chain_from_der};
+use albatross_core::certificate::{
+    self, Certificate, ChainError, Position, Rule, VerifiedPath, chain_from_der,
+};
 use albatross_proto::Time;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -108,7 +110,7 @@ impl ClientCertVerifier for Verifier {
                 Ok(ClientCertVerified::assertion())
             }
             Err(error) => {
-                let alert = certificate_error(&error);
+                let alert = certificate_error(&error, 1 + intermediates.len());
                 self.slot.put(Found::Refused(error));
                 Err(Error::InvalidCertificate(alert))
             }
@@ -139,21 +141,22 @@ impl ClientCertVerifier for Verifier {
     }
 }
 
-/// The error whose alert (RFC 8446 section 6.2) says most about what is wrong.
-const fn certificate_error(error: &ChainError) -> CertificateError {
-    match error {
-        ChainError::Malformed { .. } => CertificateError::BadEncoding,
-        ChainError::Refused { rule, .. } => match rule {
-            Rule::Expired { .. } | Rule::NotYetValid { .. } => CertificateError::Expired,
-            Rule::IssuerName { .. } | Rule::KeyIdentifier => CertificateError::UnknownIssuer,
-            Rule::Signature(_) => CertificateError::BadSignature,
-            Rule::ClientAuthMissing | Rule::DigitalSignatureMissing | Rule::LeafIsCa => {
-                CertificateError::InvalidPurpose
-            }
-            Rule::UnknownCriticalExtension { .. } => CertificateError::UnhandledCriticalExtension,
-            Rule::Revoked => CertificateError::Revoked,
-            _ => CertificateError::BadEncoding,
-        },
+/// The error whose alert (RFC 8446 section 6.2) says most about what is wrong with a chain of `count`
+/// certificates.
+fn certificate_error(error: &ChainError, count: usize) -> CertificateError {
+    let ChainError::Refused { position, rule, .. } = error else { return CertificateError::BadEncoding };
+    match rule {
+        Rule::Expired { .. } | Rule::NotYetValid { .. } => CertificateError::Expired,
+        Rule::IssuerName { .. } | Rule::KeyIdentifier => CertificateError::UnknownIssuer,
+        // Another CA of the same name.
+        Rule::Signature(_) if *position == Position::Sent(count.saturating_sub(1)) => {
+            CertificateError::UnknownIssuer
+        }
+        Rule::ClientAuthMissing | Rule::DigitalSignatureMissing | Rule::LeafIsCa => {
+            CertificateError::InvalidPurpose
+        }
+        Rule::UnknownCriticalExtension { .. } => CertificateError::UnhandledCriticalExtension,
+        Rule::Revoked => CertificateError::Revoked,
         _ => CertificateError::BadEncoding,
     }
 }

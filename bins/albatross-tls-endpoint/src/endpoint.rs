@@ -1,0 +1,287 @@
+//! The loop: who is ready, whose patience has ended, who may come in.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use albatross_core::endpoint::limits::MAX_CONNECTIONS;
+use albatross_core::endpoint::{Admission, Door, Input};
+use albatross_core::machine::ClientId;
+use albatross_driver::logging::Logger;
+use albatross_driver::signals::{Signal, Signals};
+use albatross_driver::timer::{self, Timers};
+use albatross_tls::server::Acceptor;
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::link::{Context, Link, Socket, Turn};
+use crate::listener;
+
+/// Clients accepted in one turn, so that those connected are served in between.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long accepting pauses when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Octets read with one system call.
+const SCRATCH: usize = 64 * 1024;
+
+/// What is kept of the buffer for decrypted octets between two turns.
+const KEEP_DATA: usize = 64 * 1024;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 256;
+
+const SIGNALS: Token = Token(0);
+const LISTENER: Token = Token(1);
+
+/// The program at work.
+pub(crate) struct Endpoint<'a> {
+    poll: Poll,
+    signals: Signals,
+    listener: TcpListener,
+    acceptable: bool,
+    paused_until: Option<Instant>,
+    acceptor: Acceptor,
+    door: Door,
+    links: HashMap<ClientId, Link>,
+    next: usize,
+    /// Links with something to do.
+    busy: BTreeSet<ClientId>,
+    timers: Timers<ClientId>,
+    deadlines: HashMap<ClientId, Duration>,
+    began: Instant,
+    tmpdir: PathBuf,
+    log: &'a Logger,
+    scratch: Box<[u8]>,
+    data: Vec<u8>,
+}
+
+impl<'a> Endpoint<'a> {
+    pub(crate) fn new(
+        mut listener: TcpListener,
+        signals: Signals,
+        acceptor: Acceptor,
+        tmpdir: PathBuf,
+        log: &'a Logger,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            signals,
+            listener,
+            acceptable: true,
+            paused_until: None,
+            acceptor,
+            door: Door::new(MAX_CONNECTIONS),
+            links: HashMap::new(),
+            next: 0,
+            busy: BTreeSet::new(),
+            timers: Timers::new(),
+            deadlines: HashMap::new(),
+            began: Instant::now(),
+            tmpdir,
+            log,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            data: Vec::new(),
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in &events {
+                match event.token() {
+                    SIGNALS => {
+                        if self.is_asked_to_end()? {
+                            self.end();
+                            return Ok(());
+                        }
+                    }
+                    LISTENER => self.acceptable = true,
+                    Token(number) => self.note(number, event),
+                }
+            }
+            self.accept();
+            self.serve();
+            self.expire();
+        }
+    }
+
+    fn is_asked_to_end(&self) -> io::Result<bool> {
+        while let Some(signal) = self.signals.next()? {
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Tells every session, so that each is logged.
+    fn end(&mut self) {
+        for id in self.links.keys().copied().collect::<Vec<_>>() {
+            self.tell(id, Input::Shutdown);
+        }
+    }
+
+    /// For ever where nothing is due, so that an idle endpoint is never woken.
+    fn timeout(&self) -> Option<Duration> {
+        let can_accept = self.acceptable && self.paused_until.is_none() && self.door.has_room();
+        if can_accept || !self.busy.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        timer::timeout(self.timers.next(), self.paused_until.filter(|_| self.acceptable), Instant::now())
+    }
+
+    fn note(&mut self, number: usize, event: &mio::event::Event) {
+        let id = ClientId(number / 2 - 1);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if number.is_multiple_of(2) {
+            link.client_ready(event)
+        } else {
+            link.daemon_ready(event)
+        }
+        self.busy.insert(id);
+    }
+
+    fn accept(&mut self) {
+        let now = Instant::now();
+        if self.paused_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.paused_until = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            if !self.acceptable || !self.door.has_room() {
+                return;
+            }
+            match self.listener.accept() {
+                Ok((stream, address)) => {
+                    if let Err(error) = self.admit(stream, address) {
+                        self.log.warning(format_args!("{address}: cannot be served: {error}"));
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.acceptable = false,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        // No descriptors or no memory. Who comes waits in the socket's queue.
+                        self.log.warning(format_args!("no connection can be accepted: {error}"));
+                        self.paused_until = Some(now + ACCEPT_PAUSE);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: TcpStream, mut address: std::net::SocketAddr) -> io::Result<()> {
+        address.set_ip(address.ip().to_canonical());
+        listener::prepare(&stream)?;
+        let id = ClientId(self.next);
+        self.next += 1;
+        // Tokens 0 and 1 are taken.
+        let token = 2 * (id.0 + 1);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(token), interest)?;
+        let stream = self.acceptor.accept(Socket::new(stream)).map_err(io::Error::other)?;
+        match self.door.admit(id) {
+            Admission::Welcome => {}
+            Admission::InPlaceOf(oldest) => {
+                self.tell(oldest, Input::Crowded);
+                self.forget(oldest);
+            }
+            // Asked before it was accepted.
+            Admission::Full => return Ok(()),
+        }
+        self.links.insert(id, Link::new(stream, address, Token(token + 1), self.began.elapsed()));
+        self.busy.insert(id);
+        Ok(())
+    }
+
+    /// Each link with something to do gets one turn.
+    fn serve(&mut self) {
+        for id in std::mem::take(&mut self.busy) {
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            let stranger = !link.is_known();
+            let mut context = Context {
+                registry: self.poll.registry(),
+                tmpdir: &self.tmpdir,
+                log: self.log,
+                scratch: &mut self.scratch,
+                data: &mut self.data,
+                now: self.began.elapsed(),
+            };
+            let turn = link.turn(&mut context);
+            if stranger && link.is_known() {
+                self.door.knows(id);
+            }
+            self.after(id, turn);
+        }
+        self.data.shrink_to(KEEP_DATA);
+    }
+
+    fn after(&mut self, id: ClientId, turn: Turn) {
+        match turn {
+            Turn::Over => {
+                self.forget(id);
+                self.door.leaves(id);
+                return;
+            }
+            Turn::Again => _ = self.busy.insert(id),
+            Turn::Wait => {}
+        }
+        let deadline = self.links.get(&id).and_then(Link::deadline);
+        if self.deadlines.get(&id).copied() != deadline {
+            match deadline {
+                Some(deadline) => {
+                    self.timers.set(id, self.began + deadline);
+                    self.deadlines.insert(id, deadline);
+                }
+                None => {
+                    self.timers.cancel(id);
+                    self.deadlines.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, id: ClientId) {
+        // Dropping its sockets takes them out of epoll.
+        self.links.remove(&id);
+        self.busy.remove(&id);
+        self.timers.cancel(id);
+        self.deadlines.remove(&id);
+    }
+
+    fn tell(&mut self, id: ClientId, input: Input<'_>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let mut context = Context {
+            registry: self.poll.registry(),
+            tmpdir: &self.tmpdir,
+            log: self.log,
+            scratch: &mut self.scratch,
+            data: &mut self.data,
+            now: self.began.elapsed(),
+        };
+        link.happens(input, &mut context);
+        self.busy.insert(id);
+    }
+
+    fn expire(&mut self) {
+        while let Some(id) = self.timers.expire(Instant::now()) {
+            self.deadlines.remove(&id);
+            self.tell(id, Input::Tick);
+        }
+    }
+}

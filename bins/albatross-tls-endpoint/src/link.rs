@@ -1,0 +1,312 @@
+//! One client, its session, and the daemon that it talks to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use albatross_core::endpoint::{Input, Output, Report, Session};
+use albatross_core::machine;
+use albatross_driver::listener::socket_path;
+use albatross_driver::logging::{Level, Logger};
+use albatross_proto::command::Daemon;
+use albatross_tls::server::{EndWriting, Stream, TlsError};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::pipe::Pipe;
+
+/// What all links use.
+pub(crate) struct Context<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) tmpdir: &'a Path,
+    pub(crate) log: &'a Logger,
+    /// For reading by.
+    pub(crate) scratch: &'a mut [u8],
+    /// For what was read; empty between two uses.
+    pub(crate) data: &'a mut Vec<u8>,
+    /// Since the program began.
+    pub(crate) now: Duration,
+}
+
+/// A TCP connection of which one direction can be closed.
+#[derive(Debug)]
+pub(crate) struct Socket(TcpStream);
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Link {
+    client: Stream<Socket>,
+    session: Session,
+    daemon: Option<Pipe>,
+    daemon_token: Token,
+    address: SocketAddr,
+    /// Subject and serial number of the leaf, once it was shown.
+    who: Option<(String, String)>,
+    reads_client: bool,
+    reads_daemon: bool,
+    client_ended: bool,
+    dropped: bool,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// There is more to be done at once.
+    Again,
+    /// Something has to happen first.
+    Wait,
+    /// The link is to be forgotten.
+    Over,
+}
+
+impl Link {
+    pub(crate) fn new(
+        client: Stream<Socket>,
+        address: SocketAddr,
+        daemon_token: Token,
+        now: Duration,
+    ) -> Self {
+        Self {
+            client,
+            session: Session::new(now),
+            daemon: None,
+            daemon_token,
+            address,
+            who: None,
+            reads_client: true,
+            reads_daemon: true,
+            client_ended: false,
+            dropped: false,
+        }
+    }
+
+    pub(crate) fn client_ready(&mut self, event: &mio::event::Event) {
+        let failed = event.is_error();
+        let readable = event.is_readable() || event.is_read_closed() || failed;
+        self.client.ready(readable, event.is_writable() || event.is_write_closed() || failed);
+    }
+
+    pub(crate) fn daemon_ready(&mut self, event: &mio::event::Event) {
+        if let Some(daemon) = &mut self.daemon {
+            daemon.ready(event);
+        }
+    }
+
+    /// When the session has to be told the time.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.session.deadline()
+    }
+
+    /// Whether the client has shown its certificate.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.who.is_some()
+    }
+
+    /// Tells the session what happened, and does what it says.
+    pub(crate) fn happens(&mut self, input: Input<'_>, context: &mut Context<'_>) {
+        let mut outputs = Vec::new();
+        self.session.handle(context.now, input, &mut outputs);
+        while !outputs.is_empty() {
+            let mut next = Vec::new();
+            for output in outputs {
+                if let Some(input) = self.carry_out(output, context) {
+                    self.session.handle(context.now, input, &mut next);
+                }
+            }
+            outputs = next;
+        }
+    }
+
+    /// Reads and writes a bounded amount.
+    pub(crate) fn turn(&mut self, context: &mut Context<'_>) -> Turn {
+        self.read_client(context);
+        self.read_daemon(context);
+        self.write(context);
+        if self.client.is_closed() {
+            self.happens(Input::ClientGone, context);
+        }
+        if self.dropped {
+            Turn::Over
+        } else if self.may_go_on() {
+            Turn::Again
+        } else {
+            Turn::Wait
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        let daemon = self.daemon.as_ref();
+        self.reads_client && self.client.can_read()
+            || self.client.can_write()
+            || daemon.is_some_and(|daemon| self.reads_daemon && daemon.can_read() || daemon.can_write())
+    }
+
+    fn read_client(&mut self, context: &mut Context<'_>) {
+        if !self.reads_client || !self.client.can_read() {
+            return;
+        }
+        let mut data = std::mem::take(context.data);
+        let handshaking = self.client.is_handshaking();
+        let result = self.client.read(context.scratch, &mut data);
+        match &result {
+            // With the end of a handshake may have come what follows it.
+            Ok(count) if self.client.is_handshaking() => {
+                self.happens(Input::HandshakeOctets(*count), context)
+            }
+            _ => {}
+        }
+        if let Some(peer) = self.client.take_peer() {
+            self.who = Some((peer.subject, peer.serial));
+            self.happens(Input::HandshakeDone(Box::new(peer.authority)), context);
+        }
+        if !data.is_empty() {
+            self.happens(Input::ClientData(&data), context);
+        }
+        data.clear();
+        *context.data = data;
+        match result {
+            Ok(_) if self.client.has_ended() && !self.client_ended => {
+                self.client_ended = true;
+                self.happens(Input::ClientEnded, context);
+            }
+            Ok(_) => {}
+            Err(TlsError::Io(_)) if !handshaking => self.happens(Input::ClientGone, context),
+            Err(error) => self.happens(Input::Broken(error.to_string()), context),
+        }
+    }
+
+    fn read_daemon(&mut self, context: &mut Context<'_>) {
+        let Some(daemon) = self.daemon.as_mut().filter(|daemon| self.reads_daemon && daemon.can_read())
+        else {
+            return;
+        };
+        let mut data = std::mem::take(context.data);
+        daemon.read(context.scratch, &mut data);
+        let ended = daemon.has_ended();
+        if !data.is_empty() {
+            self.happens(Input::DaemonData(&data), context);
+        }
+        data.clear();
+        *context.data = data;
+        // It may have become another connection, or none.
+        if ended && self.daemon.as_ref().is_some_and(Pipe::has_ended) {
+            self.happens(Input::DaemonEnded, context);
+        }
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) {
+        if let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.can_write()) {
+            match daemon.flush() {
+                0 => {}
+                count => self.happens(Input::DaemonTook(count), context),
+            }
+        }
+        if !self.dropped && self.client.can_write() {
+            match self.client.flush() {
+                Ok(0) => {}
+                Ok(count) => self.happens(Input::ClientTook(count), context),
+                Err(_) => self.happens(Input::ClientGone, context),
+            }
+        }
+    }
+
+    /// Does what the session says; returns what has happened by that.
+    fn carry_out(&mut self, output: Output, context: &Context<'_>) -> Option<Input<'static>> {
+        match output {
+            Output::Connect(daemon) => return Some(self.connect(daemon, context)),
+            Output::ToDaemon(octets) => {
+                if let Some(daemon) = &mut self.daemon {
+                    daemon.send(octets);
+                }
+            }
+            Output::ToClient(octets) => self.client.send(octets),
+            Output::ReadDaemon(on) => self.reads_daemon = on,
+            Output::ReadClient(on) => self.reads_client = on,
+            Output::CloseDaemon => self.daemon = None,
+            Output::CloseClient => {
+                self.reads_client = true;
+                self.client.close();
+            }
+            Output::DropClient => self.dropped = true,
+            Output::Report(report) => self.log(&report, context.log),
+            _ => {}
+        }
+        None
+    }
+
+    fn connect(&mut self, daemon: Daemon, context: &Context<'_>) -> Input<'static> {
+        let connected =
+            Pipe::connect(&socket_path(context.tmpdir, socket_name(daemon))).and_then(|mut pipe| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                context.registry.register(pipe.stream_mut(), self.daemon_token, interest)?;
+                Ok(pipe)
+            });
+        match connected {
+            Ok(pipe) => {
+                self.daemon = Some(pipe);
+                Input::Connected
+            }
+            Err(error) => Input::ConnectFailed(error),
+        }
+    }
+
+    fn log(&self, report: &Report, log: &Logger) {
+        let level = match report.level() {
+            machine::Level::Error => Level::Error,
+            machine::Level::Warning => Level::Warning,
+            machine::Level::Info => Level::Info,
+            machine::Level::Debug => Level::Debug,
+        };
+        let address = self.address;
+        match &self.who {
+            Some((subject, serial)) => {
+                log.log(level, format_args!("{address}: {subject} (serial {serial}): {report}"));
+            }
+            None => log.log(level, format_args!("{address}: {report}")),
+        }
+    }
+}
+
+/// The name of a daemon's socket.
+const fn socket_name(daemon: Daemon) -> &'static str {
+    match daemon {
+        Daemon::Console => "console",
+        Daemon::Stats => "stat",
+        Daemon::Log => "log",
+        // The endpoint itself is never connected to.
+        Daemon::Vmmd | Daemon::Endpoint => "vmmd",
+    }
+}
+
+impl Socket {
+    pub(crate) const fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+}
+
+impl io::Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl io::Write for Socket {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(octets)
+    }
+
+    fn write_vectored(&mut self, blocks: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(blocks)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl EndWriting for Socket {
+    fn end_writing(&mut self) -> io::Result<()> {
+        self.0.shutdown(std::net::Shutdown::Write)
+    }
+}
