@@ -9,6 +9,7 @@
 //! No file is read or written and no clock is read here; random octets come from the caller. Keys sit
 //! behind [`SigningKey`], so that they may live elsewhere; [`KeyPair`] is one in memory.
 
+mod crl;
 mod encode;
 mod error;
 mod generate;
@@ -20,6 +21,9 @@ mod terms;
 
 use crate::certificate::Certificate;
 
+pub use crl::{
+    Database, DatabaseError, LIST_DAYS, ListIssuer, ListTerms, RevokeError, Revoked, Selected, parse_serial,
+};
 pub use error::{IssueError, KeyError};
 pub use key::{KeyKind, KeyPair, SigningKey};
 pub use request::Request;

@@ -8,6 +8,7 @@
 //!   `handle(now, input)`, that returns what is to be done; it owns all rules and no file descriptor.
 //! * [`certificate`], [`authority`], [`issue`] (feature `certificates`): the path verifier, what a verified
 //!   path may do, and the making of certificates.
+//! * [`revocation`] (feature `certificates`): revocation lists, and the newest of each issuer.
 //! * [`endpoint`] (feature `certificates`): the machine of the TLS endpoint, one session for each connection.
 #![forbid(unsafe_code)]
 
@@ -25,4 +26,6 @@ pub mod mac;
 pub mod machine;
 pub mod resources;
 pub mod restart;
+#[cfg(feature = "certificates")]
+pub mod revocation;
 pub mod vmmd;
