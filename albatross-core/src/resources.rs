@@ -39,6 +39,7 @@ use std::collections::BTreeSet;
 
 mod node;
 mod overcommit;
+mod plan;
 mod policy;
 mod query;
 mod refused;
@@ -49,6 +50,7 @@ use node::{Node, to_int};
 
 pub use node::{Block, BlockUser, Demand, Usage};
 pub use overcommit::{Overcommit, OvercommitError};
+pub use plan::{Change, PlanRefused};
 pub use policy::{Exceeded, MINIMUM_MEMORY, Unusable, allows, inside, usable};
 pub use query::Siblings;
 pub use refused::Refused;
