@@ -28,7 +28,7 @@ pub(crate) fn run(count: usize) -> Result<(), Failure> {
     let image = std::fs::read(programs.guest("hello"))
         .map_err(|error| Failure::io("read", &programs.guest("hello"), error))?;
     let local =
-        (0..count).map(|number| create(&host, &format!("l:n{number}"), &image)).collect::<Result<_, _>>()?;
+        (0..count).map(|number| create(&host, &format!(":n{number}"), &image)).collect::<Result<_, _>>()?;
     print("create to the first console line, over the socket", local);
     let remote = (0..count).map(|number| remote(&host, &pki, port, number)).collect::<Result<_, _>>()?;
     print("the same with albatross-client over TLS, its start and its keys included", remote);

@@ -1,0 +1,121 @@
+//! A unikernel with a network device, on a bridge in a network namespace of the test's own.
+//!
+//! Needs root and /dev/net/tun; without them it says so and passes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use albatross_e2e::run::run;
+use albatross_e2e::{Host, Programs, eventually};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::geteuid;
+
+fn ip(arguments: &str) -> String {
+    let finished = run(Command::new("ip").args(arguments.split(' '))).unwrap();
+    finished.assert(0, "").stdout
+}
+
+fn taps() -> Vec<String> {
+    let links = ip("-o link");
+    let names = links.lines().filter_map(|line| line.split(": ").nth(1));
+    names.filter(|name| name.starts_with("vmmtap")).map(str::to_owned).collect()
+}
+
+/// Puts this thread, and what it starts, into a network of its own with the bridges `service` and `other`.
+fn new_network() {
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&Path> = None;
+    // Which interfaces /sys shows is settled when it is mounted.
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
+    for bridge in ["service", "other"] {
+        ip(&format!("link add {bridge} type bridge"));
+        ip(&format!("link set {bridge} up"));
+    }
+    ip("addr add 10.9.0.1/24 dev service");
+}
+
+/// Runs `test` in a thread of its own, as a namespace belongs to a thread and who it starts.
+fn in_new_network(test: impl FnOnce() + Send + 'static) {
+    if !geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
+        println!("skipped: needs root and /dev/net/tun");
+        return;
+    }
+    // Built outside: cargo needs no network of its own.
+    Programs::for_tests().unwrap();
+    let thread = thread::spawn(|| {
+        new_network();
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_guest_answers_on_its_bridge_and_its_tap_goes_with_it() {
+    in_new_network(|| {
+        let host = Host::for_test().unwrap();
+        host.client(&["policy"]).unwrap().assert(0, "service");
+        assert_eq!(taps(), Vec::<String>::new());
+        host.create("a:pong", "pong", &["--net", "service", "--arg=--ipv4=10.9.0.2"])
+            .unwrap()
+            .assert(0, "created");
+        assert_eq!(taps(), ["vmmtap0"]);
+        assert!(ip("-o link show master service").contains("vmmtap0"));
+        host.create("a:two", "pong", &["--net=service:other"]).unwrap().assert(0, "created");
+        assert_eq!(taps().len(), 2);
+        assert!(ip("-o link show master other").contains("vmmtap1"));
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        eventually("an answer of the guest", || {
+            socket.send_to(b"ping", "10.9.0.2:7").unwrap();
+            let mut answer = [0; 8];
+            (socket.recv(&mut answer).ok()? == 4 && answer.starts_with(b"ping")).then_some(())
+        })
+        .unwrap();
+        // The first free number is used again.
+        host.client(&["destroy", "a:pong"]).unwrap().assert(0, "destroyed");
+        assert_eq!(taps(), ["vmmtap1"]);
+        host.create("a:pong", "pong", &["--net", "service"]).unwrap().assert(0, "created");
+        assert!(ip("-o link show master service").contains("vmmtap0"));
+        host.client(&["restart", "a:pong"]).unwrap().assert(0, "created");
+        assert_eq!(taps().len(), 2);
+    });
+}
+
+#[test]
+fn no_tap_is_left_by_a_failure_or_the_end_of_the_daemon() {
+    in_new_network(|| {
+        let mut host = Host::for_test().unwrap();
+        host.client(&["add-policy", "a", "5", "--mem", "64", "--bridge", "service"])
+            .unwrap()
+            .assert(0, "added");
+        host.create("a:pong", "pong", &["--net", "service:other"]).unwrap().assert(117, "other");
+        host.create("a:pong", "pong", &["--net", "service:nowhere"]).unwrap().assert(117, "nowhere");
+        assert_eq!(taps(), Vec::<String>::new());
+        for name in ["a:one", "a:two", "a:three"] {
+            host.create(name, "pong", &["--net=service"]).unwrap().assert(0, "created");
+        }
+        let tenders = host.tenders();
+        assert_eq!((taps().len(), tenders.len()), (3, 3));
+        assert!(host.take_albatrossd().unwrap().terminate().unwrap().success());
+        assert_eq!((taps(), host.tenders(), host.left_behind()), (Vec::new(), Vec::new(), Vec::new()));
+        host.start_albatrossd(&[]).unwrap();
+        eventually("all three", || (host.tenders().len() == 3).then_some(())).unwrap();
+        assert_eq!(taps().len(), 3);
+        host.end().unwrap();
+        assert_eq!(taps(), Vec::<String>::new());
+    });
+}
