@@ -70,8 +70,6 @@ pub enum TlsError {
     Chain(ChainError),
     /// The client broke the rules of TLS, or speaks something else. An alert may wait to be written.
     Tls(rustls::Error),
-    /// The client closed within a TLS record or without saying so.
-    Truncated,
     /// The stream failed.
     Io(io::Error),
 }
@@ -143,7 +141,6 @@ impl fmt::Display for TlsError {
         match self {
             Self::Chain(error) => write!(f, "the client's chain is refused: {error}"),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
-            Self::Truncated => f.write_str("the client closed the connection within a TLS record"),
             Self::Io(error) => write!(f, "connection failed: {error}"),
         }
     }
@@ -154,7 +151,6 @@ impl std::error::Error for TlsError {
         match self {
             Self::Chain(error) => Some(error),
             Self::Tls(error) => Some(error),
-            Self::Truncated => None,
             Self::Io(error) => Some(error),
         }
     }

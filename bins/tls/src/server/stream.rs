@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use rustls::server::ServerConnection;
+use rustls::{Error, server::ServerConnection};
 
 use super::{Peer, TlsError, verifier::Slot};
 use crate::queue::Queue;
@@ -36,6 +36,8 @@ pub struct Stream<S> {
     readable: bool,
     writable: bool,
     ended: bool,
+    /// The client broke the rules: what it sends is read and forgotten.
+    failed: bool,
     closing: Closing,
 }
 
@@ -63,6 +65,7 @@ impl<S> Stream<S> {
             readable: true,
             writable: true,
             ended: false,
+            failed: false,
             closing: Closing::Open,
         }
     }
@@ -135,7 +138,8 @@ impl<S: Read> Stream<S> {
     /// appends what they say to `plain`, and returns their number.
     ///
     /// # Errors
-    /// [`TlsError`]: nothing more can be read. What came before is in `plain`.
+    /// [`TlsError`]: nothing more can be read. What came before is in `plain`. It is said once; what the
+    /// client sends afterwards is forgotten.
     pub fn read(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, TlsError> {
         let mut total = 0;
         // A stranger is read in small steps, so that its limit can be kept.
@@ -156,13 +160,16 @@ impl<S: Read> Stream<S> {
     }
 
     fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
-        while !input.is_empty() && !self.ended {
-            self.tls.read_tls(&mut input).map_err(TlsError::Io)?;
-            let processed = self.tls.process_new_packets();
+        while !input.is_empty() && !self.ended && !self.failed {
+            // It fails where a handshake message is longer than rustls holds.
+            let took = self.tls.read_tls(&mut input);
+            let processed = took
+                .map_err(|error| Error::General(error.to_string()))
+                .and_then(|_| self.tls.process_new_packets());
             self.collect(plain);
             if let Err(error) = processed {
-                let refusal = self.slot.take_refusal();
-                return Err(refusal.map_or(TlsError::Tls(error), TlsError::Chain));
+                self.failed = true;
+                return Err(self.slot.take_refusal().map_or(TlsError::Tls(error), TlsError::Chain));
             }
         }
         Ok(())
