@@ -57,7 +57,8 @@ pub struct Issuers<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct RevocationStore {
     limits: StoreLimits,
-    /// Invariant: sorted by issuer, each once, within the limits.
+    /// Invariant: sorted by issuer, each once. Those that were installed are within the limits; those that
+    /// waited were so when they were loaded.
     kept: Vec<Kept>,
     /// Invariant: within the limits.
     waiting: Vec<Waiting>,
@@ -79,7 +80,7 @@ pub enum Installed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loaded {
-    /// It is the root's.
+    /// It is the root's, or on file already.
     Installed(Installed),
     /// It waits for a chain with its issuer.
     Waiting,
@@ -99,6 +100,14 @@ enum Branch {
     Root,
     /// The digest of subject and key of that CA.
     Below([u8; 32]),
+}
+
+/// Whether there has to be room for a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Checked,
+    /// It had its own while it waited.
+    Its,
 }
 
 #[derive(Clone, Debug)]
@@ -161,6 +170,12 @@ impl RevocationStore {
         if list.issuer() == root.certificate().subject() {
             return self.install_list(list, Issuers::of_root(root)).map(Loaded::Installed);
         }
+        if self.kept.iter().any(|kept| kept.list.der() == der) {
+            return Ok(Loaded::Installed(Installed::Unchanged));
+        }
+        if self.waiting.iter().any(|waiting| waiting.list.der() == der) {
+            return Ok(Loaded::Waiting);
+        }
         let limits = self.limits;
         if self.waiting.len() >= limits.issuers {
             return Err(RevocationError::TooManyIssuers { limit: limits.issuers });
@@ -173,16 +188,17 @@ impl RevocationStore {
         Ok(Loaded::Waiting)
     }
 
-    /// Takes in the waiting lists that CAs of this path made; returns how many. If there were any, what was
-    /// verified before has to be verified again: [`verify`](Self::verify) does both.
+    /// Takes in the waiting lists that CAs of this path made, the newest of each CA; returns how often there
+    /// was a newer one than before. If so, what was verified before has to be verified again:
+    /// [`verify`](Self::verify) does both.
     pub fn claim(&mut self, path: &VerifiedPath<'_>) -> usize {
         let issuers = Issuers::of_path(path);
         let mut claimed = 0;
         for mut waiting in std::mem::take(&mut self.waiting) {
             match waiting.maker(issuers) {
-                // Of an issuer with a newer list, or one for which there is no room: as if it came now.
                 Some((maker, branch)) => {
-                    claimed += usize::from(self.keep(waiting.list, maker, branch).is_ok());
+                    let kept = self.keep(waiting.list, maker, branch, Room::Its);
+                    claimed += usize::from(matches!(kept, Ok(Installed::First | Installed::Newer)));
                 }
                 None => self.waiting.push(waiting),
             }
@@ -224,8 +240,7 @@ impl RevocationStore {
 
     fn read<'d>(&self, der: &'d [u8], now: Time) -> Result<RevocationList<'d>, RevocationError> {
         let list = RevocationList::from_der(der, self.limits.list_size)?;
-        // Certificates and lists know whole seconds only.
-        if list.this_update().unix_seconds() > now.unix_seconds() {
+        if list.this_update() > now {
             return Err(RevocationError::NotYetValid { this_update: list.this_update() });
         }
         Ok(list)
@@ -239,7 +254,7 @@ impl RevocationStore {
         let mut refused = RevocationError::UnknownIssuer { issuer: list.issuer().to_string() };
         for (candidate, branch) in issuers.iter().filter(|(ca, _)| ca.subject() == list.issuer()) {
             match list.verify(candidate) {
-                Ok(()) => return self.keep(list, candidate, branch),
+                Ok(()) => return self.keep(list, candidate, branch, Room::Checked),
                 Err(error) => refused = error,
             }
         }
@@ -252,6 +267,7 @@ impl RevocationStore {
         list: RevocationList<'_>,
         issuer: &Certificate<'_>,
         branch: Branch,
+        room: Room,
     ) -> Result<Installed, RevocationError> {
         let place = self.find(issuer);
         if let Some(on_file) = place.ok().and_then(|index| self.kept.get(index)) {
@@ -265,7 +281,9 @@ impl RevocationStore {
                 Ordering::Greater => {}
             }
         }
-        self.check_room(list.der().len(), place.ok(), branch)?;
+        if room == Room::Checked {
+            self.check_room(list.der().len(), place.ok(), branch)?;
+        }
         let kept = Kept { list: list.into_owned(), key: issuer.public_key().spki().to_vec(), branch };
         Ok(match place {
             Ok(index) => {

@@ -228,6 +228,8 @@ fn a_loaded_list_waits_for_its_issuer() {
     for list in [newer.der(), bobs.der(), &forged] {
         assert_eq!(store.load(list, &anchor, now()), Ok(Loaded::Waiting));
     }
+    assert_eq!(store.load(&forged, &anchor, now()), Ok(Loaded::Waiting));
+    assert_eq!(store.waiting().count(), 3, "it waits already");
     let roots = root.revoke(None, &[]);
     assert_eq!(store.load(roots.der(), &anchor, now()), Ok(Loaded::Installed(Installed::First)));
     let foreign = Forge::new(root.certificate()).numbered(9).sign(&key());
@@ -241,6 +243,10 @@ fn a_loaded_list_waits_for_its_issuer() {
     assert_eq!((store.lists().count(), store.waiting().count()), (2, 1), "the forged one waits on");
     assert_eq!(store.list_of(bob.certificate()).unwrap().number(), 2.into());
     assert_eq!(revoked_at(verify(&chain, &anchor, now(), &store)), Some(0));
+    assert_eq!(store.load(newer.der(), &anchor, now()), Ok(Loaded::Installed(Installed::Unchanged)));
+    assert_eq!(store.load(bobs.der(), &anchor, now()), Ok(Loaded::Waiting), "nobody knows whose it is");
+    assert_eq!(revoked_at(store.verify(&chain, &anchor, now())), Some(0));
+    assert_eq!((store.waiting().count(), store.list_of(bob.certificate()).unwrap().number()), (2, 2.into()));
 }
 
 /// A CA that was delegated to fills its own room only.
@@ -278,12 +284,11 @@ fn room_is_shared_by_the_cas_of_the_root() {
     assert_eq!(install(&root.below("dave"), &[]), Err(RevocationError::TooManyIssuers { limit: 5 }));
     assert_eq!(install(&root, &[alice.certificate()]), Ok(Installed::First), "the root always");
     assert_eq!(store.lists().count(), 6);
-    assert_eq!(store.load(bob.revoke(None, &[]).der(), &anchor, now()), Ok(Loaded::Waiting));
     let large = alice.revoke(None, &[many.clone(), many].concat());
     let mut small = RevocationStore::new(StoreLimits { issuers: 1, octets: 2 * size, ..limits });
     assert_eq!(small.load(large.der(), &anchor, now()), Err(RevocationError::Full { limit: 2 * size }));
     assert_eq!(small.load(bob.revoke(None, &[]).der(), &anchor, now()), Ok(Loaded::Waiting));
-    let refused = small.load(bob.revoke(None, &[]).der(), &anchor, now());
+    let refused = small.load(alice.revoke(None, &[]).der(), &anchor, now());
     assert_eq!(refused, Err(RevocationError::TooManyIssuers { limit: 1 }));
 }
 
