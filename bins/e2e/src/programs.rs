@@ -3,7 +3,7 @@
 //! A test of this crate cannot name the programs of other crates as its dependencies, so they are built here,
 //! by the cargo that built the test, into the same target directory. Cargo's own lock lets several processes
 //! do so at once; when nothing has changed it takes a fraction of a second. Where `ALBATROSS_PROGRAMS` names
-//! a directory, the programs in it are taken as they are.
+//! a directory, the programs in it are taken as they are, and the guests in its `guests` if there is one.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -55,11 +55,13 @@ impl Programs {
     /// Where cargo cannot be run or does not succeed.
     pub fn build(profile: Profile, quiet: bool) -> Result<Self, Failure> {
         let target = target_directory();
-        let directory = match env::var_os(PROGRAMS_VARIABLE) {
-            Some(directory) => directory.into(),
-            None => build_programs(&target, profile, quiet)?,
+        let Some(directory) = env::var_os(PROGRAMS_VARIABLE).map(PathBuf::from) else {
+            let directory = build_programs(&target, profile, quiet)?;
+            return Ok(Self { directory, guests: build_guests(&target, quiet)? });
         };
-        Ok(Self { directory, guests: build_guests(&target, quiet)? })
+        let guests = directory.join("guests");
+        let guests = if guests.is_dir() { guests } else { build_guests(&target, quiet)? };
+        Ok(Self { directory, guests })
     }
 
     /// The file of the program `name`.
