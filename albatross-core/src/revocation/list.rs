@@ -39,7 +39,7 @@ const MAX_POSITION: usize = 0xffff_ffff;
 ///   issuer Name, thisUpdate Time, nextUpdate Time, revokedCertificates SEQUENCE SIZE (1..MAX) OF Entry
 ///   OPTIONAL, crlExtensions [0] EXPLICIT Extensions }
 /// ```
-/// Parsing takes, beside the DER, four octets for each entry. That a list could be parsed says nothing
+/// Beside the DER, four octets are kept for each entry, and up to 64 while it is parsed. That a list could be parsed says nothing
 /// about who made it: see [`RevocationList::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationList<'a> {
