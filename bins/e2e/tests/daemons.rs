@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use albatross_e2e::run::run;
-use albatross_e2e::{Host, Programs, eventually, processes};
+use albatross_e2e::{Host, Pki, Programs, eventually, processes};
 
 fn running(host: &Host) -> Vec<String> {
     let finished = host.client(&["--json", "info"]).unwrap().assert(0, "");
@@ -135,13 +135,30 @@ fn missing_directories_are_named() {
     }
 }
 
+/// A host with all three daemons, and an intermediate `alice`.
+fn with_endpoint() -> (Host, Pki) {
+    let mut host = Host::for_test().unwrap();
+    let pki = Pki::generate(Programs::for_tests().unwrap(), &host.work()).unwrap();
+    pki.intermediate("ca", "alice", 1, &["--mem", "64"]).unwrap();
+    let [ca, certificate, key] = pki.server();
+    host.start_endpoint(&ca, &certificate, &key).unwrap();
+    (host, pki)
+}
+
+fn pids(host: &Host) -> Vec<i32> {
+    host.daemons().map(albatross_e2e::Daemon::pid).collect()
+}
+
 /// No daemon wakes up unless something happens. How often is counted by the kernel.
 #[test]
 fn idle_daemons_do_not_wake_up() {
-    let mut host = Host::for_test().unwrap();
-    let pids = [host.albatrossd().unwrap().pid(), host.console().unwrap().pid()];
+    let (host, pki) = with_endpoint();
+    // After some work, so that what is left of it would be seen.
+    pki.remote(host.port(), "alice", &["info"]).unwrap().assert(0, "no unikernels");
+    host.create("a:hello", "hello", &[]).unwrap().assert(0, "created");
+    let pids = pids(&host);
     // What went before has been dealt with when the counters stand still for a while.
-    let counters = || pids.map(processes::wake_ups);
+    let counters = || pids.iter().map(|pid| processes::wake_ups(*pid)).collect::<Vec<_>>();
     let mut last = (counters(), Instant::now());
     eventually("a second without a wake-up", || {
         let now = counters();
@@ -153,22 +170,25 @@ fn idle_daemons_do_not_wake_up() {
     .unwrap();
 }
 
-/// A hundred commands later the daemons have as many open descriptors as before.
+/// Many commands later the daemons have as many open descriptors as before.
 #[test]
 fn descriptors_are_closed() {
-    let mut host = Host::for_test().unwrap();
-    let pids = [host.albatrossd().unwrap().pid(), host.console().unwrap().pid()];
+    let (host, pki) = with_endpoint();
+    let pids = pids(&host);
     let command = |host: &Host| {
         host.create("a:hello", "hello", &["--force"]).unwrap().assert(0, "created");
         host.console_ends_with("a:hello", &["Hello from spt", "--name=hello"]).unwrap();
         host.client(&["info"]).unwrap().assert(0, "");
+        pki.remote(host.port(), "alice", &["info"]).unwrap().assert(0, "no unikernels");
+        pki.remote(host.port(), "alice", &["destroy", "nobody"]).unwrap().assert(117, "command failed");
     };
-    let count = || pids.map(processes::descriptors);
+    let count = || pids.iter().map(|pid| processes::descriptors(*pid)).collect::<Vec<_>>();
     command(&host);
     eventually("an end of the guest", || host.tenders().is_empty().then_some(())).unwrap();
     let before = count();
     for _ in 0..10 {
         command(&host);
     }
-    eventually("as few descriptors as before", || (count() <= before).then_some(())).unwrap();
+    let fewer = || count().iter().zip(&before).all(|(now, before)| now <= before);
+    eventually("as few descriptors as before", || fewer().then_some(())).unwrap();
 }
