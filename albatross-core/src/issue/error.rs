@@ -68,6 +68,8 @@ pub enum IssueError {
     },
     /// An Albatross extension cannot be read.
     Extension(DecodeError),
+    /// A CommonName with a control character, a line break for example.
+    ControlCharacter,
     /// A command is too long for an extension.
     Encode(EncodeError),
     /// Something that cannot be read as what it should be, the request for example.
@@ -120,6 +122,9 @@ impl fmt::Display for KeyError {
 impl fmt::Display for IssueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ControlCharacter => {
+                f.write_str("the CommonName has a control character, ask for another name")
+            }
             Self::NoIssuer => f.write_str("no certificate of the issuer"),
             Self::NotACa { subject } => write!(f, "the certificate of the issuer, {subject}, is no CA"),
             Self::KeyMismatch { subject } => {

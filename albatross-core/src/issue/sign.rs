@@ -210,6 +210,10 @@ impl<'a> Issuer<'a> {
     }
 
     fn issue(&self, subject: Subject<'_>, terms: &Terms<'_>) -> Result<Certificate<'static>, IssueError> {
+        // It becomes a line of the CA's database.
+        if subject.common_name.chars().any(char::is_control) {
+            return Err(IssueError::ControlCharacter);
+        }
         if subject.profile == Profile::Intermediate {
             if self.own.path_length() == Some(0) {
                 return Err(IssueError::PathLength { subject: self.own.subject().to_string() });

@@ -132,7 +132,8 @@ impl Vmmd {
     fn remove_policy(&mut self, requester: Requester) {
         let path = requester.header.name.path().clone();
         if path.is_root() {
-            return self.fail(&requester, "the policy of the root is what this host has, it cannot be removed");
+            return self
+                .fail(&requester, "the policy of the root is what this host has, it cannot be removed");
         }
         let before = self.resources.policy(&path).cloned();
         match self.resources.remove_policy(&path) {

@@ -82,6 +82,15 @@ fn a_request_without_command_becomes_a_server() {
 }
 
 #[test]
+fn a_name_that_would_be_two_lines_of_the_database_is_refused() {
+    let (above, key) = new_chain(&[]);
+    let random = random();
+    let request = Request::create("server\n00 other", None, &super::key(), &random).unwrap();
+    let signed = Issuer::new(&above, &key).unwrap().sign(&request, &terms(&random));
+    assert!(matches!(signed, Err(IssueError::ControlCharacter)));
+}
+
+#[test]
 fn requests_are_read_back() {
     let made = request("hello", &info());
     let der = pem::request(made.to_pem().as_bytes()).unwrap();
