@@ -155,7 +155,11 @@ fn target(action: &Action) -> Option<(Name, bool)> {
         Action::StatsRemove(it) => Some((it.name.clone(), false)),
         Action::Block(it) => Some((it.name.clone(), false)),
         Action::DestroyBlock(it) => Some((it.name.clone(), true)),
-        Action::Generate(_) | Action::Sign(_) | Action::Certificate(_) => None,
+        Action::Generate(_)
+        | Action::Sign(_)
+        | Action::Certificate(_)
+        | Action::Verify(_)
+        | Action::Decode(_) => None,
     }
 }
 
@@ -183,7 +187,11 @@ fn command(action: &Action, to: &Destination, log: &Logger) -> Result<Command<'s
         Action::StatsRemove(_) => Command::Statistics(StatisticsCommand::Remove),
         Action::Block(_) => Command::Block(BlockCommand::Info),
         Action::DestroyBlock(_) => Command::Block(BlockCommand::Remove),
-        Action::Generate(_) | Action::Sign(_) | Action::Certificate(_) => return Err(Error::NoCommand),
+        Action::Generate(_)
+        | Action::Sign(_)
+        | Action::Certificate(_)
+        | Action::Verify(_)
+        | Action::Decode(_) => return Err(Error::NoCommand),
     })
 }
 

@@ -4,11 +4,13 @@ use std::fmt;
 
 use crate::command::CommandError;
 use crate::conversation::ConversationError;
+use crate::decode::DecodeFailure;
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::image::ImageError;
 use crate::pki::PkiError;
 use crate::remote::HostError;
+use crate::verify::VerifyError;
 
 /// What went wrong.
 #[derive(Debug)]
@@ -20,6 +22,10 @@ pub(crate) enum Error {
     File(FileError),
     /// With certificates and keys.
     Pki(PkiError),
+    /// With a file that is to be shown.
+    Decode(DecodeFailure),
+    /// With a chain that is to be verified.
+    Verify(Box<VerifyError>),
     /// The destination is none.
     Host(HostError),
     /// TLS could not be set up.
@@ -38,7 +44,8 @@ impl Error {
     /// The exit code that says so.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Command(_) | Self::File(_) | Self::Host(_) => Exit::Usage,
+            Self::Command(_) | Self::File(_) | Self::Host(_) | Self::Decode(_) => Exit::Usage,
+            Self::Verify(error) => error.exit(),
             Self::Pki(error) => error.exit(),
             Self::Conversation(error) => error.exit(),
             Self::Keep(_) | Self::Output(_) => Exit::Communication,
@@ -53,6 +60,8 @@ impl fmt::Display for Error {
             Self::Command(error) => error.fmt(f),
             Self::File(error) | Self::Keep(error) => error.fmt(f),
             Self::Pki(error) => error.fmt(f),
+            Self::Decode(error) => error.fmt(f),
+            Self::Verify(error) => error.fmt(f),
             Self::Host(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
             Self::Conversation(error) => error.fmt(f),
@@ -68,6 +77,8 @@ impl std::error::Error for Error {
             Self::Command(error) => Some(error),
             Self::File(error) | Self::Keep(error) => Some(error),
             Self::Pki(error) => Some(error),
+            Self::Decode(error) => Some(error),
+            Self::Verify(error) => Some(error),
             Self::Host(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::Conversation(error) => Some(error),
@@ -104,5 +115,17 @@ impl From<ConversationError> for Error {
 impl From<PkiError> for Error {
     fn from(error: PkiError) -> Self {
         Self::Pki(error)
+    }
+}
+
+impl From<DecodeFailure> for Error {
+    fn from(error: DecodeFailure) -> Self {
+        Self::Decode(error)
+    }
+}
+
+impl From<VerifyError> for Error {
+    fn from(error: VerifyError) -> Self {
+        Self::Verify(Box::new(error))
     }
 }

@@ -10,6 +10,8 @@
 //! | `ca` | `generate` and `sign` |
 //! | `pki` | certificates, requests and keys in files |
 //! | `reply`, `print`, `json` | what came back, for people and for programs |
+//! | [`schema`] | values of the protocol as JSON, and back |
+//! | [`decode`], [`verify`] | what is in a file; what a chain may do |
 //! | `files` | reading with limits, writing without harm |
 //!
 //! Rules of the protocol stand in `albatross-core` and `albatross-proto`; none is decided here. Nothing
@@ -22,6 +24,7 @@ mod clock;
 mod command;
 mod conversation;
 mod csr;
+pub mod decode;
 mod dump;
 mod error;
 mod exit;
@@ -34,6 +37,8 @@ mod pki;
 mod print;
 mod remote;
 mod reply;
+pub mod schema;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -65,6 +70,8 @@ fn perform(options: &Options, log: &Logger) -> Result<Exit, Error> {
         Action::Generate(it) => return ca::generate(it, options, &printer, log),
         Action::Sign(it) => return ca::sign(it, &printer, log),
         Action::Certificate(it) => return remote::certificate(options, it, &mut printer, log),
+        Action::Verify(it) => return verify::run(it, options.json, &printer, log),
+        Action::Decode(it) => return decode::run(it, options.json),
         _ => {}
     }
     let destination = options.destination();

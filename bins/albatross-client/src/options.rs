@@ -12,6 +12,8 @@ use albatross_driver::logging::{Color, Level, Logger};
 use albatross_driver::options::{Aliases, DEFAULT_TMPDIR, Program};
 use albatross_proto::{Int, Label, Name, Path, Time, Typ};
 
+use crate::decode::Kind;
+
 pub(crate) mod values;
 
 use values::{BlockOption, CompressionLevel, NetOption};
@@ -101,6 +103,8 @@ pub(crate) enum Action {
     Generate(Generate),
     Sign(Sign),
     Certificate(Certificate),
+    Verify(Verify),
+    Decode(Decode),
 }
 
 /// Shows the policies at a path and below.
@@ -452,6 +456,40 @@ pub(crate) struct Certificate {
     pub(crate) data: Option<PathBuf>,
 }
 
+/// Checks a chain of certificates as the endpoint would, and shows what it may do.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "verify")]
+pub(crate) struct Verify {
+    /// certificate of the authority, the root
+    #[argh(positional, arg_name = "CA")]
+    pub(crate) ca: PathBuf,
+    /// the chain, the certificate with the command first
+    #[argh(positional, arg_name = "CHAIN")]
+    pub(crate) chain: PathBuf,
+    /// time to check it at, 2026-01-31T12:00:00Z or 2026-01-31 (now)
+    #[argh(option, arg_name = "RFC3339", from_str_fn(values::time))]
+    pub(crate) at: Option<Time>,
+    /// revocation list of one of the authorities, PEM or DER; may be repeated
+    #[argh(option, arg_name = "FILE")]
+    pub(crate) crl: Vec<PathBuf>,
+}
+
+/// Shows what is in a file: frames, a message, certificates and requests (PEM or DER) and what they command,
+/// a state file, a record, a revocation list. With --json in the schema of albatross's test vectors.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "decode")]
+pub(crate) struct Decode {
+    /// the file; - for standard input
+    #[argh(positional, arg_name = "FILE")]
+    pub(crate) file: String,
+    /// what it is: frames, message, extension, state, record, certificate, request, crl (found out)
+    #[argh(option, long = "as", arg_name = "KIND")]
+    pub(crate) kind: Option<Kind>,
+    /// read the JSON that --json prints, and write the octets to standard output
+    #[argh(switch)]
+    pub(crate) encode: bool,
+}
+
 /// Where a command goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
@@ -573,10 +611,15 @@ impl Options {
                 self.refuse(&["--socket", "--destination", "--csr", "--tmpdir", "--key-type"])?;
             }
             Action::Certificate(_) => self.check_certificate()?,
+            Action::Verify(_) | Action::Decode(_) => {
+                self.refuse(&["--socket", "--destination", "--csr", "--tmpdir", "--key-type"])?;
+            }
             _ => self.check_destination()?,
         }
         match &self.action {
-            Action::Generate(_) | Action::Sign(_) => self.refuse(&["--ca", "--ca-key", "--server-ca"]),
+            Action::Generate(_) | Action::Sign(_) | Action::Verify(_) | Action::Decode(_) => {
+                self.refuse(&["--ca", "--ca-key", "--server-ca"])
+            }
             _ => Ok(()),
         }
     }

@@ -56,6 +56,25 @@ pub fn run(directory: &Path, words: &[&str]) -> Outcome {
     finish(start(directory, words))
 }
 
+/// Runs the client with `input` on its standard input; returns its exit code, what it printed and its errors.
+pub fn run_with_input(directory: &Path, words: &[&str], input: &[u8]) -> (i32, Vec<u8>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_albatross-client"))
+        .args(words)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // It may not want all of it.
+        scope.spawn(move || _ = stdin.write_all(input));
+        child.wait_with_output().unwrap()
+    });
+    (output.status.code().unwrap(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// Runs the client, which must succeed.
 pub fn succeed(directory: &Path, words: &[&str]) -> Outcome {
     let outcome = run(directory, words);
