@@ -17,6 +17,9 @@ pub const MAX_NOTE_BYTES: usize =
     HEADER_BYTES + PADDING_BYTES + MANIFEST_HEADER_BYTES + ENTRY_BYTES * (MAX_DEVICES + 1);
 /// Size of one manifest entry in bytes.
 pub const ENTRY_BYTES: usize = 104;
+/// Where the fields stand that the tender fills in: address, capacity, descriptor, attached. The rest of an
+/// entry is padding.
+const TENDER_FIELDS: std::ops::Range<usize> = 72..97;
 /// Size of what comes before the manifest entries in bytes.
 pub const MANIFEST_HEADER_BYTES: usize = 8;
 
@@ -166,7 +169,7 @@ impl Manifest {
         let (first, rest) = entries.split_at(ENTRY_BYTES);
         if field::u32(first, 68) != Some(RESERVED_FIRST)
             || !is_zero(first, 0..68)
-            || !is_zero(first, 72..ENTRY_BYTES)
+            || !is_zero(first, TENDER_FIELDS)
         {
             return Err(NoteError::Entry { index: 0, rule: EntryRule::Reserved });
         }
@@ -201,7 +204,8 @@ impl Declared {
         let (name, rest) = name.split_at_checked(length).ok_or(EntryRule::Name)?;
         let name =
             std::str::from_utf8(name).ok().filter(|name| is_device_name(name)).ok_or(EntryRule::Name)?;
-        if rest.iter().any(|byte| *byte != 0) {
+        // What stands between the end of the name and the end of its field is nobody's.
+        if rest.last() != Some(&0) {
             return Err(EntryRule::Name);
         }
         let kind = match field::u32(entry, 68) {
@@ -209,7 +213,7 @@ impl Declared {
             Some(NET_BASIC) => DeviceKind::Net,
             _ => return Err(EntryRule::Type),
         };
-        if !is_zero(entry, 72..ENTRY_BYTES) {
+        if !is_zero(entry, TENDER_FIELDS) {
             return Err(EntryRule::Fields);
         }
         Ok(Self { name: name.to_owned(), kind })
@@ -387,7 +391,7 @@ mod tests {
     #[test]
     fn names() {
         assert!(manifest(&[entry(&"x".repeat(67), NET_BASIC)]).is_ok());
-        for name in [&"x".repeat(68), "", "a-b", "a b", "a\"", "a\n", "\u{e9}", "a\0b"] {
+        for name in [&"x".repeat(68), "", "a-b", "a b", "a\"", "a\n", "\u{e9}", "\0b"] {
             assert_eq!(rule(entry(name, NET_BASIC)), EntryRule::Name, "{name:?}");
         }
         let twice = manifest(&[entry("a", NET_BASIC), entry("a", BLOCK_BASIC)]);
@@ -403,10 +407,21 @@ mod tests {
 
     #[test]
     fn fields_of_the_tender() {
-        for at in 72..ENTRY_BYTES {
+        for at in TENDER_FIELDS {
             let mut entry = entry("a", BLOCK_BASIC);
             entry[at] = 1;
             assert_eq!(rule(entry), EntryRule::Fields, "{at}");
+        }
+    }
+
+    /// albatrossd looks at the same octets, so that what it takes for an image is one here.
+    #[test]
+    fn octets_that_are_nobodys_may_be_anything() {
+        let nobodys = (2..MAX_NAME_BYTES).chain(TENDER_FIELDS.end..ENTRY_BYTES);
+        for at in nobodys {
+            let mut entry = entry("a", BLOCK_BASIC);
+            entry[at] = 1;
+            assert_eq!(manifest(&[entry]).unwrap().devices()[0].name, "a", "{at}");
         }
     }
 }
