@@ -5,7 +5,7 @@
 pub(crate) enum Exit {
     /// It was done; also where a server ends a subscription.
     Success,
-    /// The own chain does not verify against `--server-ca`.
+    /// The own chain does not verify against `--server-ca`, or a chain that was to be verified does not.
     ChainInvalid,
     /// The server says that the command failed.
     CommandFailed,

@@ -47,8 +47,10 @@ pub enum Refusal {
     Authority {
         /// Which certificate is at fault, from 0, the leaf.
         place: Option<usize>,
+        /// Its subject.
+        subject: Option<String>,
         /// Why.
-        error: AuthorityError,
+        error: Box<AuthorityError>,
     },
 }
 
@@ -83,7 +85,7 @@ impl Refusal {
         match self {
             Self::Root(ChainError::Refused { subject, .. })
             | Self::Chain(ChainError::Refused { subject, .. }) => Some(subject),
-            Self::Authority { error, .. } => place::subject(error),
+            Self::Authority { subject, .. } => subject.as_deref(),
             _ => None,
         }
     }
@@ -129,7 +131,11 @@ pub fn authority<'p>(
     revoked: &mut RevocationStore,
 ) -> Result<Authority<'p>, Refusal> {
     let path = revoked.verify(chain, root, at).map_err(Refusal::Chain)?;
-    Authority::of(&path).map_err(|error| Refusal::Authority { place: place::of(&error, &path), error })
+    Authority::of(&path).map_err(|error| {
+        let found = place::of(&error, &path);
+        let subject = found.map(|(_, certificate)| certificate.subject().to_string());
+        Refusal::Authority { place: found.map(|(place, _)| place), subject, error: Box::new(error) }
+    })
 }
 
 /// Writes what a chain may do.
@@ -265,8 +271,12 @@ impl fmt::Display for Refusal {
             Self::SeveralRoots => f.write_str("more than one certificate, the root alone is meant"),
             Self::Pem(error) => error.fmt(f),
             Self::Chain(error) => error.fmt(f),
-            Self::Authority { place: Some(index), error } => write!(f, "certificate {index}: {error}"),
-            Self::Authority { place: None, error } => error.fmt(f),
+            Self::Authority { place, subject, error } => {
+                if let (Some(place), Some(subject)) = (place, subject) {
+                    write!(f, "certificate {place} ({subject}): ")?;
+                }
+                error.fmt(f)
+            }
         }
     }
 }
@@ -276,7 +286,7 @@ impl std::error::Error for Refusal {
         match self {
             Self::Root(error) | Self::Chain(error) => Some(error),
             Self::Pem(error) => Some(error),
-            Self::Authority { error, .. } => Some(error),
+            Self::Authority { error, .. } => Some(&**error),
             Self::SeveralRoots => None,
         }
     }

@@ -313,6 +313,10 @@ fn chains_through_the_binary() {
         } else {
             assert_eq!((plain.code, json.code), (116, 116), "{plain:?}");
             assert_eq!(value["ok"], false);
+            if let Some(subject) = value["subject"].as_str() {
+                let said = format!(" {} ({subject}): ", value["certificate"]);
+                assert!(plain.stdout.contains(&said), "{said}: {plain:?}");
+            }
             assert!(plain.stdout.contains(value["error"].as_str().unwrap()), "{plain:?} {value}");
         }
     }

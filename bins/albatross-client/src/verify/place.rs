@@ -4,25 +4,27 @@ use albatross_core::authority::AuthorityError;
 use albatross_core::certificate::{Certificate, VerifiedPath};
 use albatross_proto::{Command, Label, PolicyCommand};
 
-/// The place in the path, from 0, the leaf, of the certificate that an error is about.
-pub(super) fn of(error: &AuthorityError, path: &VerifiedPath<'_>) -> Option<usize> {
+/// The certificate that an error is about, with its place in the path, from 0, the leaf.
+pub(super) fn of<'p>(
+    error: &AuthorityError,
+    path: &VerifiedPath<'p>,
+) -> Option<(usize, &'p Certificate<'p>)> {
     let intermediates = path.intermediates();
     // As the authority is put together: from the root's side down, then the leaf.
     let mut downwards =
         intermediates.iter().enumerate().rev().map(|(index, ca)| (index + 1, ca)).chain([(0, path.leaf())]);
     if let AuthorityError::NotInside { path, .. } = error {
         let mut delegating = downwards.filter(|(_, certificate)| certificate.command_extension().is_some());
-        return delegating.nth(path.depth().checked_sub(1)?).map(|(index, _)| index);
+        return delegating.nth(path.depth().checked_sub(1)?);
     }
     let about = subject(error)?;
-    let found = downwards.find(|(index, certificate)| {
+    downwards.find(|(index, certificate)| {
         certificate.subject().to_string() == about && is_at_fault(error, certificate, *index == 0)
-    });
-    found.map(|(index, _)| index)
+    })
 }
 
 /// The subject that an error is about.
-pub(super) fn subject(error: &AuthorityError) -> Option<&str> {
+fn subject(error: &AuthorityError) -> Option<&str> {
     match error {
         AuthorityError::Extension { subject, .. }
         | AuthorityError::NotAPolicy { subject }
