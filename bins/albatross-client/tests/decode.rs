@@ -302,6 +302,10 @@ fn garbage() {
     assert!(error.contains("values"), "{error}");
     assert!(encode("1 ".repeat(1 << 16).as_bytes()).is_err());
 
+    let blocks = "-----BEGIN A-----\n-----END A-----\n".repeat(1025);
+    let error = recognise(blocks.as_bytes(), None).unwrap_err().to_string();
+    assert!(error.contains("1024 blocks"), "{error}");
+
     // Octets of every kind, from a generator with a fixed seed.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {

@@ -19,6 +19,9 @@ use crate::schema::{Writer, write_extension, write_record, write_state, write_wi
 /// The longest file that is looked at, in octets: the longest value, and as PEM or as several frames.
 pub const MAX_INPUT: usize = 2 * MAX_ENCODED;
 
+/// The most blocks of a PEM text: more certificates than there are in any file of several.
+const MAX_BLOCKS: usize = 1024;
+
 /// Something that was recognised.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there are few at a time")]
@@ -99,6 +102,11 @@ pub enum Refusal {
     Pem(PemError),
     /// PEM in which there is none of the kind.
     NotInPem,
+    /// PEM of more blocks than are looked at.
+    TooManyBlocks {
+        /// How many are.
+        limit: usize,
+    },
 }
 
 impl Kind {
@@ -187,6 +195,9 @@ fn from_pem(text: &[u8], kind: Option<Kind>) -> Result<Vec<Document<'static>>, N
     let refused = |kind: Kind, refusal| NotRecognised { attempts: vec![(kind, refusal)], is_json: false };
     let wanted = kind.unwrap_or(Kind::Certificate);
     let blocks = pem::blocks(text).map_err(|error| refused(wanted, Refusal::Pem(error)))?;
+    if blocks.len() > MAX_BLOCKS {
+        return Err(refused(wanted, Refusal::TooManyBlocks { limit: MAX_BLOCKS }));
+    }
     let mut documents = Vec::new();
     for block in blocks {
         let found = Kind::of_label(&block.label);
@@ -316,6 +327,9 @@ impl fmt::Display for Refusal {
             Self::RevocationList(error) => error.fmt(f),
             Self::Pem(error) => error.fmt(f),
             Self::NotInPem => f.write_str("there is none in this PEM text"),
+            Self::TooManyBlocks { limit } => {
+                write!(f, "more than the {limit} blocks that are looked at in a PEM text")
+            }
         }
     }
 }
@@ -329,7 +343,7 @@ impl std::error::Error for Refusal {
             Self::Request(error) => Some(error),
             Self::RevocationList(error) => Some(error),
             Self::Pem(error) => Some(error),
-            Self::NotInPem => None,
+            Self::NotInPem | Self::TooManyBlocks { .. } => None,
         }
     }
 }
