@@ -5,7 +5,7 @@
 //! then the machine goes on serving others. What needs no answer (sending, killing, removing) is an
 //! [`Output`] of its own.
 //!
-//! The life of a unikernel is a [`Unikernel`] in one of three states: starting (one task at a time, see
+//! A unikernel is in one of three states: starting (one task at a time, see
 //! the module `start`), running, or waiting to be started again. A change is persisted before it is
 //! acknowledged. What is on record and cannot be started waits with a growing delay and is tried again.
 //!

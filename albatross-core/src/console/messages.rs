@@ -30,7 +30,7 @@ pub enum Input<'a> {
     FifoBytes(FifoId, &'a [u8]),
     /// The fifo's last writer is gone, and so is the fifo.
     FifoClosed(FifoId),
-    /// The deadline of [`Console::next_deadline`] has come.
+    /// The deadline of [`Console::next_deadline`](super::Console::next_deadline) has come.
     Tick,
 }
 

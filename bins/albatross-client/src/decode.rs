@@ -9,7 +9,7 @@
 //! | request | `profile` `subject` `common_name` `key_type` `der_bytes` `albatross_extension` (`command`) `der_hex` |
 //! | revocation list | `issuer` `number` `this_update` `next_update` `revoked` (`serial_hex` `date` `reason`) `der_bytes` `der_hex` |
 //!
-//! * [`encode`] writes the octets of such JSON. What is signed comes from `der_hex`, and the other keys must
+//! * [`encode()`] writes the octets of such JSON. What is signed comes from `der_hex`, and the other keys must
 //!   agree with it.
 //!
 //! Any octets may be given: what is read is limited, and what is kept is a small multiple of it. Private keys

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::Pid;
 
@@ -105,15 +105,17 @@ pub(crate) fn join_bridge(bridge: &str, tap: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Pins the process that `command` starts to `cpus`, leaves it no descriptor but the standard three, also
+/// Pins the process that `command` starts to `cpus`, unblocks its signals, leaves it no descriptor but the standard three, also
 /// none that this process inherited, and has the kernel kill it when this thread ends: without a daemon
 /// nobody would know of it.
 pub(crate) fn prepare_tender(command: &mut Command, cpus: CpuSet) {
-    // SAFETY: between fork and exec the closure makes three system calls, which are safe after a fork, and
+    // SAFETY: between fork and exec the closure makes four system calls, which are safe after a fork, and
     // neither allocates nor locks: the set was made before. Marking descriptors to be closed by exec takes
     // none away from whoever owns it here.
     unsafe {
         command.pre_exec(move || {
+            // This daemon reads its signals from a descriptor and has them blocked; a tender must end by them.
+            SigSet::empty().thread_set_mask()?;
             sched_setaffinity(Pid::from_raw(0), &cpus)?;
             let all = libc::c_uint::MAX;
             Errno::result(libc::syscall(

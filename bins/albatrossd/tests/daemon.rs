@@ -164,7 +164,7 @@ fn tender(path: &Path, version: &str) {
     let seen = path.with_extension("seen");
     let script = format!(
         "#!/bin/sh\nif [ \"$1\" = --version ]; then {version}; exit 0; fi\n\
-         {{ echo \"$@\"; /usr/bin/env; pwd; ls -l /proc/$$/fd; /bin/grep Cpus_allowed_list /proc/$$/status; }} > {seen}.new\n\
+         {{ echo \"$@\"; /usr/bin/env; pwd; ls -l /proc/$$/fd; /bin/grep -e Cpus_allowed_list -e SigBlk /proc/$$/status; }} > {seen}.new\n\
          /bin/mv {seen}.new {seen}\nexec /bin/sleep 1000\n",
         seen = seen.display()
     );
@@ -212,6 +212,7 @@ fn a_tender_starts_with_nothing_but_its_fifo_and_its_cpus() {
         seen.lines().any(|line| line.starts_with("Cpus_allowed_list:") && line.ends_with("\t0")),
         "{seen}"
     );
+    assert!(seen.contains("SigBlk:\t0000000000000000\n"), "{seen}");
     // The stand-in's own: its script, and the file it writes to.
     let inherited: Vec<&str> = seen
         .lines()

@@ -35,7 +35,7 @@ pub const fn line<T: Display>(value: T) -> Line<T> {
     Line(value)
 }
 
-/// What [`line`] returns.
+/// What [`line()`] returns.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<T>(T);
 
