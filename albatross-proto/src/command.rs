@@ -343,7 +343,7 @@ impl StatisticsCommand {
                 let mut fields = content.sequence("statistics.add")?;
                 let vmmdev = fields.text("statistics.add.vmmdev")?;
                 let pid = fields.int("statistics.add.pid")?;
-                let network = fields.sequence("statistics.add.network")?.collect(read_pair)?;
+                let network = fields.sequence("statistics.add.network")?.list(read_pair)?;
                 fields.finish("statistics.add")?;
                 Self::Add { vmmdev, pid, network }
             }

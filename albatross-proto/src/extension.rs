@@ -36,7 +36,7 @@ pub fn encode(command: &Command<'_>) -> Result<Vec<u8>, EncodeError> {
 /// # Errors
 /// [`DecodeError`] with the field and position.
 pub fn decode(value: &[u8]) -> Result<Command<'_>, DecodeError> {
-    let mut outer = Decoder::new(value, "extension")?;
+    let mut outer = Decoder::new(value);
     let mut fields = outer.sequence("extension")?;
     outer.finish("extension")?;
     wire::read_version(&mut fields, "extension.version")?;

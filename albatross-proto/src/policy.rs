@@ -44,11 +44,19 @@ impl Policy {
     pub(crate) fn read(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let mut fields = from.sequence("policy")?;
         let policy = Self {
-            cpuids: fields.sequence("policy.cpuids")?.collect(|item| item.int("policy.cpuids"))?,
+            cpuids: fields
+                .sequence("policy.cpuids")?
+                .list(|item| item.int("policy.cpuids"))?
+                .into_iter()
+                .collect(),
             unikernels: fields.int("policy.unikernels")?,
             memory: fields.int("policy.memory")?,
             block: fields.optional(der::Tag::Integer, |fields| fields.int("policy.block"))?,
-            bridges: fields.sequence("policy.bridges")?.collect(|item| item.text("policy.bridges"))?,
+            bridges: fields
+                .sequence("policy.bridges")?
+                .list(|item| item.text("policy.bridges"))?
+                .into_iter()
+                .collect(),
         };
         fields.finish("policy")?;
         Ok(policy)

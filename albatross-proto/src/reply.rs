@@ -232,7 +232,7 @@ pub(crate) fn read_named<'a, T>(
     field: &'static str,
     mut read: impl FnMut(&mut Decoder<'a>) -> Result<T, DecodeError>,
 ) -> Result<Vec<(Name, T)>, DecodeError> {
-    from.sequence(field)?.collect(|item| {
+    from.sequence(field)?.list(|item| {
         let mut fields = item.sequence(field)?;
         let pair = (Name::read(&mut fields, field)?, read(&mut fields)?);
         fields.finish(field)?;
@@ -308,7 +308,7 @@ impl<'a> Success<'a> {
             11 => Self::InfoV5(read_named(&mut content, "success.info-v5", old::read_v5)?),
             12 => {
                 let names = content.sequence("success.consoles")?;
-                Self::Consoles(names.collect(|item| Name::read(item, "success.consoles"))?)
+                Self::Consoles(names.list(|item| Name::read(item, "success.consoles"))?)
             }
             13 => Self::Info(read_named(&mut content, "success.info", Info::read)?),
             30 => Self::Status(read_named(&mut content, "success.status", Status::read)?),
@@ -403,14 +403,10 @@ impl Info {
             memory: fields.int("info.memory")?,
             digest: Text::from(fields.octets("info.digest")?),
             block_devices: fields
-                .optional_explicit(0, "info.blocks", |item| {
-                    item.set("info.blocks")?.collect(InfoBlock::read)
-                })?
+                .optional_explicit(0, "info.blocks", |item| item.set("info.blocks")?.list(InfoBlock::read))?
                 .unwrap_or_default(),
             net_devices: fields
-                .optional_explicit(1, "info.bridges", |item| {
-                    item.set("info.bridges")?.collect(InfoNet::read)
-                })?
+                .optional_explicit(1, "info.bridges", |item| item.set("info.bridges")?.list(InfoNet::read))?
                 .unwrap_or_default(),
             argv: fields.optional_explicit(2, "info.argv", read_argv)?,
             started: fields

@@ -1,10 +1,10 @@
 //! What albatrossd keeps on disk: the peer's state file, read in every version, and our own record.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::{
-    Config, DecodeError, DecodeErrorKind, EncodeError, Name, Path, Policy,
+    Config, DecodeError, DecodeErrorKind, EncodeError, Label, Name, Path, Policy,
     codec::{self, Decoder, Encoder},
     reply::{read_named, write_named},
     unikernel::old,
@@ -87,7 +87,7 @@ impl<'a> State<'a> {
     /// # Errors
     /// [`DecodeError`] with the field and position; a name that stands twice is one.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut outer = Decoder::new(bytes, "state")?;
+        let mut outer = Decoder::new(bytes);
         let (number, mut content) = outer.choice("state")?;
         outer.finish("state")?;
         let state = match number {
@@ -124,19 +124,24 @@ fn read_trie<'a, T>(
     from: &mut Decoder<'a>,
     mut read: impl FnMut(&mut Decoder<'a>) -> Result<T, DecodeError>,
 ) -> Result<Vec<(Name, T)>, DecodeError> {
-    let mut entries = BTreeMap::new();
-    let mut items = from.sequence("state.trie")?;
-    while !items.is_finished() {
-        let at = items.error("state.trie.name", DecodeErrorKind::DuplicateName);
-        let mut fields = items.sequence("state.trie")?;
+    let mut entries = from.sequence("state.trie")?.list(|item| {
+        let at = item.error("state.trie.name", DecodeErrorKind::DuplicateName);
+        let mut fields = item.sequence("state.trie")?;
         let name = Name::read(&mut fields, "state.trie.name")?;
         let value = read(&mut fields)?;
         fields.finish("state.trie")?;
-        if entries.insert(node(&name), (name, value)).is_some() {
-            return Err(at);
-        }
+        Ok((at.position, name, value))
+    })?;
+    entries.sort_unstable_by(|(at, name, _), (other_at, other, _)| {
+        trie_order(name, other).then(at.cmp(other_at))
+    });
+    let twice =
+        |pair: &&[(usize, Name, T)]| matches!(pair, [(_, a, _), (_, b, _)] if trie_order(a, b).is_eq());
+    if let Some(position) = entries.windows(2).filter(twice).filter_map(|pair| Some(pair.last()?.0)).min() {
+        let (field, kind) = ("state.trie.name", DecodeErrorKind::DuplicateName);
+        return Err(DecodeError { position, field, kind });
     }
-    Ok(entries.into_values().collect())
+    Ok(entries.into_iter().map(|(_, name, value)| (name, value)).collect())
 }
 
 /// The node of the peer's tree that a name is: its label counts as one more label of the path.
@@ -144,8 +149,13 @@ fn node(name: &Name) -> Path {
     name.label().map_or_else(|| name.path().clone(), |label| name.path().join(label))
 }
 
+/// The order of the nodes, without making them.
 fn trie_order(a: &Name, b: &Name) -> Ordering {
-    node(a).cmp(&node(b))
+    labels(a).cmp(labels(b))
+}
+
+fn labels(name: &Name) -> impl Iterator<Item = &str> {
+    name.path().labels().chain(name.label().map(Label::as_str))
 }
 
 fn write_entry(out: &mut Encoder<'_>, key: impl Fn(&mut Encoder<'_>), value: impl Fn(&mut Encoder<'_>)) {
@@ -192,7 +202,7 @@ impl Record {
     /// # Errors
     /// [`DecodeError`] with the field and position.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut outer = Decoder::new(bytes, "record")?;
+        let mut outer = Decoder::new(bytes);
         let (number, mut content) = outer.choice("record")?;
         outer.finish("record")?;
         if number != 30 {

@@ -136,9 +136,9 @@ impl Statistics {
         let mut fields = from.sequence("statistics")?;
         let statistics = Self {
             rusage: Rusage::read(&mut fields)?,
-            interfaces: fields.sequence("statistics.interfaces")?.collect(IfData::read)?,
+            interfaces: fields.sequence("statistics.interfaces")?.list(IfData::read)?,
             vmm: fields.optional_explicit(0, "statistics.vmm", |item| {
-                item.sequence("statistics.vmm")?.collect(read_counter)
+                item.sequence("statistics.vmm")?.list(read_counter)
             })?,
             kinfo_mem: fields.optional(context(1), |fields| {
                 KinfoMem::read_fields(fields.constructed(context(1), "statistics.kinfo-mem")?)

@@ -213,14 +213,10 @@ impl Resources {
     fn read_since_memory(fields: &mut Decoder<'_>, cpuids: BTreeSet<Int>) -> Result<Self, DecodeError> {
         let memory = fields.int("config.memory")?;
         let block_devices = fields
-            .optional_explicit(0, "config.blocks", |item| {
-                item.set("config.blocks")?.collect(BlockDevice::read)
-            })?
+            .optional_explicit(0, "config.blocks", |item| item.set("config.blocks")?.list(BlockDevice::read))?
             .unwrap_or_default();
         let net_devices = fields
-            .optional_explicit(1, "config.bridges", |item| {
-                item.set("config.bridges")?.collect(NetDevice::read)
-            })?
+            .optional_explicit(1, "config.bridges", |item| item.set("config.bridges")?.list(NetDevice::read))?
             .unwrap_or_default();
         let argv = fields.optional_explicit(2, "config.argv", read_argv)?;
         Ok(Self {
@@ -252,7 +248,7 @@ impl Resources {
 }
 
 pub(crate) fn read_argv(from: &mut Decoder<'_>) -> Result<Vec<Text>, DecodeError> {
-    from.sequence("config.argv")?.collect(|item| item.text("config.argv"))
+    from.sequence("config.argv")?.list(|item| item.text("config.argv"))
 }
 
 pub(crate) fn write_argv(out: &mut Encoder<'_>, argv: &[Text]) {
@@ -263,7 +259,7 @@ pub(crate) fn read_int_set(
     from: &mut Decoder<'_>,
     field: &'static str,
 ) -> Result<BTreeSet<Int>, DecodeError> {
-    from.set(field)?.collect(|item| item.int(field))
+    Ok(from.set(field)?.list(|item| item.int(field))?.into_iter().collect())
 }
 
 pub(crate) fn read_startup(fields: &mut Decoder<'_>) -> Result<(Option<Int>, bool), DecodeError> {

@@ -86,7 +86,7 @@ impl<'a> Wire<'a> {
     /// # Errors
     /// [`DecodeError`] with the field and position.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut outer = Decoder::new(bytes, "message")?;
+        let mut outer = Decoder::new(bytes);
         let mut fields = outer.sequence("message")?;
         outer.finish("message")?;
         let header = Header::read(&mut fields)?;

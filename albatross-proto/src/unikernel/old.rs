@@ -51,7 +51,7 @@ pub(crate) fn config_v3<'a>(from: &mut Decoder<'a>) -> Result<Config<'a>> {
 /// ```
 pub(crate) fn config_v2<'a>(from: &mut Decoder<'a>) -> Result<Config<'a>> {
     config_v1_or_v2(from, |item| {
-        item.sequence("config.bridges")?.collect(|item| {
+        item.sequence("config.bridges")?.list(|item| {
             let mut fields = item.sequence("config.bridges")?;
             let name = fields.text("config.bridges.netif")?;
             let bridge = fields.optional(Tag::Utf8String, |fields| fields.text("config.bridges.bridge"))?;
@@ -66,7 +66,7 @@ pub(crate) fn config_v2<'a>(from: &mut Decoder<'a>) -> Result<Config<'a>> {
 /// ```
 pub(crate) fn config_v1<'a>(from: &mut Decoder<'a>) -> Result<Config<'a>> {
     config_v1_or_v2(from, |item| {
-        item.set("config.bridges")?.collect(|item| item.text("config.bridges").map(net_device))
+        item.set("config.bridges")?.list(|item| item.text("config.bridges").map(net_device))
     })
 }
 
@@ -81,7 +81,7 @@ fn config_v1_or_v2<'a>(
     let memory = fields.int("config.memory")?;
     let block_devices = fields
         .optional_explicit(0, "config.blocks", |item| {
-            item.set("config.blocks")?.collect(|item| item.text("config.blocks").map(block_device))
+            item.set("config.blocks")?.list(|item| item.text("config.blocks").map(block_device))
         })?
         .unwrap_or_default();
     let net_devices = fields.optional_explicit(1, "config.bridges", read_bridges)?.unwrap_or_default();
@@ -105,7 +105,7 @@ pub(crate) fn config_v0<'a>(from: &mut Decoder<'a>) -> Result<Config<'a>> {
     let block = fields.optional(Tag::Utf8String, |fields| fields.text("config.block"))?;
     let network: Vec<Text> = fields
         .optional(Tag::Sequence, |fields| {
-            fields.sequence("config.network")?.collect(|item| item.text("config.network"))
+            fields.sequence("config.network")?.list(|item| item.text("config.network"))
         })?
         .unwrap_or_default();
     let (number, mut content) = fields.choice("config.image")?;
