@@ -5,13 +5,16 @@
 //! | `quickstart` | builds everything and shows a unikernel deployed by certificate |
 //! | `test` | runs every test there is |
 //! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
+//! | `fuzz` | runs every fuzz target so many times together |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
 
+mod fuzz;
 mod links;
 mod measure;
 mod quickstart;
 mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use albatross_driver::argh::{self, ArgsInfo, FromArgs};
@@ -32,6 +35,7 @@ enum Command {
     Test(Test),
     Measure(Measure),
     Links(Links),
+    Fuzz(Fuzz),
 }
 
 /// Builds everything and shows a unikernel deployed by certificate.
@@ -65,6 +69,21 @@ struct Measure {
 #[argh(subcommand, name = "links")]
 struct Links {}
 
+/// Runs every fuzz target, all together so many times. Needs cargo-fuzz.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "fuzz")]
+struct Fuzz {
+    /// how many executions over all targets (100000000)
+    #[argh(option, arg_name = "N", default = "100_000_000")]
+    executions: u64,
+    /// where to keep what the fuzzer learns (in the target directory)
+    #[argh(option, arg_name = "FOLDER")]
+    corpus: Option<PathBuf>,
+    /// only this target
+    #[argh(option, arg_name = "TARGET")]
+    only: Option<String>,
+}
+
 #[expect(clippy::print_stderr, reason = "it talks to a person")]
 fn main() -> ExitCode {
     let options: Options = Program::new("cargo-xtask", env!("CARGO_PKG_VERSION")).parse();
@@ -73,6 +92,9 @@ fn main() -> ExitCode {
         Command::Test(Test {}) => test::run(),
         Command::Measure(Measure { count }) => measure::run(count),
         Command::Links(Links {}) => links::run(),
+        Command::Fuzz(Fuzz { executions, corpus, only }) => {
+            fuzz::run(executions, corpus.as_deref(), only.as_deref())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
