@@ -252,9 +252,7 @@ impl Name {
 
     pub(crate) fn write(&self, out: &mut Encoder<'_>) {
         let label = self.label.as_ref().map_or("", Label::as_str);
-        out.constructed(Tag::Utf8String, |out| {
-            [self.path.as_str(), ":", label].into_iter().for_each(|part| out.put(part.as_bytes()));
-        });
+        out.parts(Tag::Utf8String, [self.path.as_str().as_bytes(), b":", label.as_bytes()]);
     }
 
     pub(crate) fn read(from: &mut Decoder<'_>, field: &'static str) -> Result<Self, DecodeError> {

@@ -1,6 +1,6 @@
 //! Writing, in two passes: the first counts how long everything will be, the second writes.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use der::{Encode, Header, Length, Tag, Writer};
 
@@ -16,10 +16,11 @@ pub(crate) fn encode(write: impl Fn(&mut Encoder<'_>)) -> Result<Vec<u8>, Encode
     if length > MAX_ENCODED {
         return Err(EncodeError::TooLong { length });
     }
-    let mut out = Vec::with_capacity(length);
+    let mut out = vec![0; length];
     lengths.next = 0;
-    write(&mut Encoder { pass: Pass::Write(&mut out), length: 0, lengths: &mut lengths });
-    debug_assert_eq!(out.len(), length, "what was counted was written");
+    let mut writing = Encoder { pass: Pass::Write(&mut out), length: 0, lengths: &mut lengths };
+    write(&mut writing);
+    debug_assert_eq!(writing.length, length, "what was counted was written");
     Ok(out)
 }
 
@@ -33,7 +34,8 @@ pub(crate) struct Encoder<'a> {
 
 enum Pass<'a> {
     Count,
-    Write(&'a mut Vec<u8>),
+    /// Into what has as many octets as were counted.
+    Write(&'a mut [u8]),
 }
 
 /// How long the content of each constructed value is, in the order in which they begin. The first pass
@@ -79,10 +81,13 @@ impl Writer for Encoder<'_> {
 impl Encoder<'_> {
     #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        self.length = self.length.saturating_add(bytes.len());
-        if let Pass::Write(out) = &mut self.pass {
-            out.extend_from_slice(bytes);
+        let end = self.length.saturating_add(bytes.len());
+        if let Pass::Write(out) = &mut self.pass
+            && let Some(place) = out.get_mut(self.length..end)
+        {
+            place.copy_from_slice(bytes);
         }
+        self.length = end;
     }
 
     #[inline]
@@ -90,21 +95,30 @@ impl Encoder<'_> {
         match (octet(tag), u8::try_from(length)) {
             // Nearly all are like this, and are written faster than by the general way.
             (Some(tag), Ok(length @ 0..0x80)) => self.put(&[tag, length]),
-            _ => {
-                // `encode` has counted the whole before anything is written and refused what is longer
-                // than MAX_ENCODED, which fits into a Length; while counting, the end of the range stands
-                // for "longer".
-                let length = u32::try_from(length).map_or(Length::MAX, Length::new);
-                let written = Header::new(tag, length).encode(self);
-                debug_assert!(written.is_ok(), "a header of a valid tag and length can be written");
-            }
+            _ => self.long_header(tag, length),
         }
+    }
+
+    #[cold]
+    fn long_header(&mut self, tag: Tag, length: usize) {
+        // `encode` has counted the whole before anything is written and refused what is longer than
+        // MAX_ENCODED, which fits into a Length; while counting, the end of the range stands for "longer".
+        let length = u32::try_from(length).map_or(Length::MAX, Length::new);
+        let written = Header::new(tag, length).encode(self);
+        debug_assert!(written.is_ok(), "a header of a valid tag and length can be written");
     }
 
     #[inline]
     pub(crate) fn value(&mut self, tag: Tag, content: &[u8]) {
         self.header(tag, content.len());
         self.put(content);
+    }
+
+    /// A value whose content is these parts.
+    #[inline]
+    pub(crate) fn parts<const N: usize>(&mut self, tag: Tag, parts: [&[u8]; N]) {
+        self.header(tag, parts.iter().fold(0, |length, part| length.saturating_add(part.len())));
+        parts.iter().for_each(|part| self.put(part));
     }
 
     /// A value whose content is written piece by piece.
@@ -137,6 +151,7 @@ impl Encoder<'_> {
     }
 
     /// An alternative or field that says all by its tag.
+    #[inline]
     pub(crate) fn explicit_null(&mut self, number: u32) {
         self.explicit(number, |out| out.null());
     }
@@ -169,36 +184,46 @@ impl Encoder<'_> {
                 write(out, member);
             }
             if let Pass::Write(written) = &mut out.pass {
-                sort_members(written.get_mut(first..).unwrap_or_default(), &others);
+                sort_members(written.get_mut(first..out.length).unwrap_or_default(), &others);
             }
         });
     }
 
+    #[inline]
     pub(crate) fn octets(&mut self, octets: &[u8]) {
         self.value(Tag::OctetString, octets);
     }
 
+    #[inline]
     pub(crate) fn int64(&mut self, value: i64) {
         self.octets(&value.to_be_bytes());
     }
 
+    #[inline]
     pub(crate) fn utf8(&mut self, text: &[u8]) {
         self.value(Tag::Utf8String, text);
     }
 
+    #[inline]
     pub(crate) fn text(&mut self, text: &Text) {
         self.utf8(text.as_bytes());
     }
 
+    #[inline]
     pub(crate) fn boolean(&mut self, value: bool) {
         self.value(Tag::Boolean, if value { &[0xff] } else { &[0] });
     }
 
+    #[inline]
     pub(crate) fn null(&mut self) {
         self.value(Tag::Null, &[]);
     }
 
+    #[inline]
     pub(crate) fn int(&mut self, value: Int) {
+        if let Ok(small @ 0..0x80) = u8::try_from(value.get()) {
+            return self.value(Tag::Integer, &[small]);
+        }
         let octets = value.get().to_be_bytes();
         let sign = if value.get() < 0 { 0xff } else { 0 };
         let mut content = octets.as_slice();
