@@ -24,6 +24,8 @@ use crate::machine::{ClientId, Level, Now};
 use crate::resources::{Overcommit, Resources};
 
 mod command;
+#[cfg(test)]
+mod paths;
 mod query;
 mod start;
 mod stop;
@@ -31,8 +33,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod unikernel;
+mod users;
 
 use unikernel::Unikernel;
+use users::Users;
+pub use users::{UserRange, UserRangeError};
 
 /// How long a unikernel may take to end after SIGTERM before it gets SIGKILL. A Solo5 tender has nothing
 /// to clean up: it ends at once, or hangs.
@@ -184,6 +189,8 @@ pub enum Task {
     MakeTap {
         /// The bridge.
         bridge: String,
+        /// The user id that may open it, besides root.
+        owner: Option<u32>,
     },
     /// Start a tender: [`Outcome::Process`].
     Spawn(Spawn),
@@ -207,6 +214,25 @@ pub struct Spawn {
     pub cpus: Vec<usize>,
     /// The fifo that is its standard input, output and error.
     pub fifo: PathBuf,
+    /// The user and group id that it runs under, which no other tender has; `None`: that of the daemon.
+    pub user: Option<u32>,
+    /// What its arguments make it open, and it may.
+    pub reach: Reach,
+}
+
+/// What a tender may reach: all else is none of its business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The image, to read.
+    pub image: PathBuf,
+    /// The files of its block devices, to read and write.
+    pub blocks: Vec<PathBuf>,
+    /// Whether it opens taps.
+    pub taps: bool,
+    /// Whether it opens the device of the kernel's virtual machines.
+    pub virtual_machines: bool,
+    /// Memory of the guest, in MB.
+    pub memory: u64,
 }
 
 /// What a task that was carried out gave.
@@ -236,6 +262,7 @@ pub struct Vmmd {
     phase: Phase,
     resources: Resources,
     unikernels: BTreeMap<Name, Unikernel>,
+    users: Users,
     /// Which unikernel a running tender belongs to.
     processes: BTreeMap<u32, Name>,
     clients: BTreeMap<ClientId, Client>,
@@ -327,6 +354,7 @@ impl Vmmd {
             resources: Resources::new(config.overcommit),
             config,
             unikernels: BTreeMap::new(),
+            users: Users::default(),
             processes: BTreeMap::new(),
             clients: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -336,6 +364,12 @@ impl Vmmd {
             timers: BTreeSet::new(),
             outputs: Vec::new(),
         }
+    }
+
+    /// The same, where each tender runs under a user id of its own, from this range.
+    #[must_use]
+    pub fn with_users(self, range: UserRange) -> Self {
+        Self { users: Users::new(range), ..self }
     }
 
     /// When the machine wants an [`Input::Tick`], on the monotonic clock; never where nothing waits.

@@ -13,6 +13,7 @@ use albatross_proto::{Command, Header, Int, Name, Payload, Time, Wire};
 
 use super::command::not_found;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
+use super::users::NoneFree;
 use super::{
     CONSOLE_PATIENCE, CONSOLE_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo, Vmmd, Waiting,
 };
@@ -52,6 +53,9 @@ impl Vmmd {
 
     /// Issues the task of the step that the start has come to.
     pub(super) fn next_step(&mut self, now: Now, name: &Name) {
+        if let Err(NoneFree) = self.take_user(name) {
+            return self.abort(now, name, "every user id for tenders is in use, give a larger --uid-count");
+        }
         let Some((unikernel, start)) = self.starting(name) else { return };
         let step = start.step;
         let task = match step {
@@ -73,7 +77,7 @@ impl Vmmd {
                 None => return self.go_on(now, name, Step::Persist),
                 Some(net) => match net.host_bridge().as_str() {
                     None => return self.abort(now, name, "the name of a bridge is not UTF-8"),
-                    Some(bridge) => Task::MakeTap { bridge: bridge.to_owned() },
+                    Some(bridge) => Task::MakeTap { bridge: bridge.to_owned(), owner: start.user },
                 },
             },
             Step::Persist if matches!(start.cause, Cause::Again) => {
@@ -86,6 +90,18 @@ impl Vmmd {
             },
         };
         self.task(task, Waiting::Start(name.clone()));
+    }
+
+    /// Gives a start that has come to its devices the user id that will own them.
+    fn take_user(&mut self, name: &Name) -> Result<(), NoneFree> {
+        let waits = |start: &Start| start.user.is_none() && matches!(start.step, Step::Tap(_));
+        if self.starting(name).is_some_and(|(_, start)| waits(start)) {
+            let user = self.users.take()?;
+            if let Some(start) = self.starting_mut(name) {
+                start.user = user;
+            }
+        }
+        Ok(())
     }
 
     fn starting(&self, name: &Name) -> Option<(&Unikernel, &Start)> {
@@ -173,11 +189,13 @@ impl Vmmd {
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         unikernel.since = now.wall;
         unikernel.backoff.started(now.monotonic);
-        let running = State::Running(Running { pid, taps: Vec::new(), stop: None, kill_at: None });
+        let running =
+            State::Running(Running { pid, taps: Vec::new(), user: None, stop: None, kill_at: None });
         let State::Starting(start) = std::mem::replace(&mut unikernel.state, running) else { return };
-        let Start { cause, taps, cancelled, .. } = *start;
+        let Start { cause, taps, user, cancelled, .. } = *start;
         if let State::Running(running) = &mut unikernel.state {
             running.taps = taps;
+            running.user = user;
             running.stop = cancelled.map(Cancelled::after_stop);
         }
         self.log(Level::Info, format!("{name}: started as process {pid}"));
@@ -203,8 +221,9 @@ impl Vmmd {
         let waiting =
             State::Waiting { until: now.monotonic, until_wall: now.wall, why: Some(why.to_owned()) };
         let State::Starting(start) = std::mem::replace(&mut unikernel.state, waiting) else { return };
-        let Start { cause, taps, placed, fifo, cancelled, .. } = *start;
+        let Start { cause, taps, placed, fifo, user, cancelled, .. } = *start;
         self.free(name, taps, placed, fifo);
+        self.users.give_back(user);
         let is_new = matches!(cause, Cause::Create(_));
         match cause {
             Cause::Create(requester) | Cause::Restart(requester) => {

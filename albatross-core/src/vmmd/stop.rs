@@ -55,13 +55,15 @@ impl Vmmd {
         };
         let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
         let waiting = State::Waiting { until: now.monotonic, until_wall: now.wall, why: None };
-        let State::Running(Running { taps, stop, .. }) = std::mem::replace(&mut unikernel.state, waiting)
+        let State::Running(Running { taps, user, stop, .. }) =
+            std::mem::replace(&mut unikernel.state, waiting)
         else {
             return;
         };
         unikernel.last_exit = Some(exit);
         unikernel.since = now.wall;
         self.free(&name, taps, true, true);
+        self.users.give_back(user);
         self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));
         match stop {
             Some(AfterStop::Destroy(requesters)) => self.destroyed(&name, requesters),

@@ -8,8 +8,8 @@ use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State as StatusStat
 use albatross_proto::{Arguments, Int, MacAddress, Name, NetDevice, Text, Time, Typ};
 
 use super::command::Prepared;
-use super::{Config, Requester, Spawn};
-use crate::image::Image;
+use super::{Config, Reach, Requester, Spawn};
+use crate::image::{Image, Target};
 use crate::mac;
 use crate::restart::Backoff;
 
@@ -53,6 +53,8 @@ pub(super) struct Start {
     pub(super) taps: Vec<String>,
     pub(super) placed: bool,
     pub(super) fifo: bool,
+    /// The user id that it is to run under.
+    pub(super) user: Option<u32>,
     /// When the console daemon's answer is given up.
     pub(super) console_deadline: Option<Duration>,
     /// It is not to be started after all.
@@ -96,6 +98,8 @@ pub(super) enum Cancelled {
 pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) taps: Vec<String>,
+    /// The user id that it runs under.
+    pub(super) user: Option<u32>,
     /// It was asked to end, and what comes then.
     pub(super) stop: Option<AfterStop>,
     /// When it is killed, once it was asked to end.
@@ -120,6 +124,7 @@ impl Start {
             taps: Vec::new(),
             placed: false,
             fifo: false,
+            user: None,
             console_deadline: None,
             cancelled: None,
         }
@@ -148,7 +153,20 @@ impl Unikernel {
             arguments: self.tender_arguments(config, name, &start.taps),
             cpus: cpus.collect::<Result<_, _>>().ok()?,
             fifo: config.fifo(name),
+            user: start.user,
+            reach: self.reach(config, name),
         })
+    }
+
+    /// What the arguments of its tender make that open.
+    fn reach(&self, config: &Config, name: &Name) -> Reach {
+        Reach {
+            image: config.image(name),
+            blocks: Vec::new(),
+            taps: !self.arguments.net_devices.is_empty(),
+            virtual_machines: self.image.as_ref().is_some_and(|image| image.target == Target::Hvt),
+            memory: u64::try_from(self.arguments.memory.get()).unwrap_or_default(),
+        }
     }
 
     /// The command line of the tender without its name: all of one option before the next.

@@ -226,7 +226,7 @@ impl Daemon<'_> {
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
             Task::PlaceImage { from, to } => done(files::place(&from, &to)),
             Task::MakeFifo { path } => done(files::make_fifo(&path)),
-            Task::MakeTap { bridge } => Some(net::make_tap(&bridge).map(Outcome::Tap)),
+            Task::MakeTap { bridge, .. } => Some(net::make_tap(&bridge).map(Outcome::Tap)),
             Task::Spawn(spawn) => {
                 let token = self.server.token();
                 Some(self.processes.spawn(&spawn, self.server.registry(), token).map(Outcome::Process))
