@@ -5,11 +5,13 @@
 //! and loads nothing. [`inflate`] and [`deflate`] are the zlib stream (RFC 1950) in which an image is
 //! sent; [`digest`] is what it is known by.
 
+use core::convert::Infallible;
 use core::fmt;
 
 use albatross_proto::{Arguments, Text};
 
 pub mod elf;
+mod intake;
 mod note;
 #[cfg(test)]
 mod tests;
@@ -17,8 +19,13 @@ mod zlib;
 
 use elf::ElfError;
 
+pub use intake::{Intake, IntakeError};
 pub use note::{MAX_DEVICES, MAX_NAME, NoteError};
-pub use zlib::{InflateError, MAX_LEVEL, deflate, inflate};
+pub use zlib::{Deflating, InflateError, MAX_LEVEL, deflate, inflate};
+
+/// The octets of a note that are looked at: the longest manifest, of [`MAX_DEVICES`] devices, has less than
+/// 7 KiB.
+const MAX_NOTE: usize = 8 * 1024;
 
 /// What a Solo5 image says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,16 +106,55 @@ pub struct DevicesError {
 /// read over: a second Solo5 note of the same kind, names that are no names, a device kind that nobody
 /// can attach, leftovers in fields that are the tender's.
 pub fn inspect(image: &[u8]) -> Result<Image, ImageError> {
-    let header = elf::Header::parse(image).map_err(ImageError::Elf)?;
+    let length = u64::try_from(image.len()).unwrap_or(u64::MAX);
+    let read = |offset: u64, octets| {
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = image.get(begin..).and_then(|rest| rest.get(..octets));
+        Ok::<_, Infallible>(part.unwrap_or_default().to_vec())
+    };
+    match inspect_with(length, read) {
+        Ok(result) => result,
+        Err(never) => match never {},
+    }
+}
+
+/// The same for an image of `length` octets that is not in memory: `read` is given an offset and a length
+/// that lie within it, and returns those octets.
+///
+/// # Errors
+/// The outer ones are those of `read`, the inner ones [`ImageError`].
+pub fn inspect_with<E>(
+    length: u64,
+    mut read: impl FnMut(u64, usize) -> Result<Vec<u8>, E>,
+) -> Result<Result<Image, ImageError>, E> {
+    let part = |offset: u64, octets: u64| offset.checked_add(octets).is_some_and(|end| end <= length);
+    let begin = usize::try_from(length).unwrap_or(usize::MAX).min(elf::HEADER_LENGTH);
+    let header = match elf::Header::parse(&read(0, begin)?) {
+        Ok(header) => header,
+        Err(error) => return Ok(Err(ImageError::Elf(error))),
+    };
+    let octets = usize::from(header.table_entries) * elf::PROGRAM_HEADER_LENGTH;
+    if !part(header.table_offset, u64::try_from(octets).unwrap_or(u64::MAX)) {
+        return Ok(Err(ImageError::Elf(ElfError::Table)));
+    }
+    let table = read(header.table_offset, octets)?;
+    let (entries, _) = table.as_chunks::<{ elf::PROGRAM_HEADER_LENGTH }>();
     let mut notes = note::Notes::default();
-    for (index, segment) in header.program_headers(image).map_err(ImageError::Elf)?.enumerate() {
-        if segment.kind == elf::PT_NOTE {
-            notes.read(image, &segment).map_err(|error| ImageError::Note { header: index, error })?;
+    for (index, segment) in entries.iter().map(elf::ProgramHeader::parse).enumerate() {
+        if segment.kind != elf::PT_NOTE {
+            continue;
+        }
+        let begin = if part(segment.file_offset, segment.file_size) {
+            let octets = usize::try_from(segment.file_size).unwrap_or(MAX_NOTE).min(MAX_NOTE);
+            Some(read(segment.file_offset, octets)?)
+        } else {
+            None
+        };
+        if let Err(error) = notes.read(begin.as_deref(), &segment) {
+            return Ok(Err(ImageError::Note { header: index, error }));
         }
     }
-    let (target, abi_version) = notes.abi.ok_or(ImageError::NoAbi)?;
-    let devices = notes.devices.ok_or(ImageError::NoManifest)?;
-    Ok(Image { target, abi_version, devices })
+    Ok(notes.image())
 }
 
 /// Whether the configuration names exactly the devices of the image, each one once.

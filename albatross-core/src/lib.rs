@@ -2,6 +2,7 @@
 //!
 //! * [`resources`]: the tree of policies, unikernels and block devices, and what it admits.
 //! * [`image`]: what a Solo5 image says about itself.
+//! * [`journal`]: the record on the disk: entries with checksums, the last of which may be torn.
 //! * [`mac`]: the addresses of network devices that none was given for.
 //! * [`restart`]: whether and when a unikernel that ended is started again.
 //! * [`console`], [`vmmd`] and what they share, [`machine`]: the machines of the daemons. A machine is a plain struct with one entrance,
@@ -22,6 +23,7 @@ pub mod endpoint;
 pub mod image;
 #[cfg(feature = "certificates")]
 pub mod issue;
+pub mod journal;
 pub mod mac;
 pub mod machine;
 pub mod resources;

@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use albatross_proto::reply::Exit;
 use albatross_proto::state::Record;
-use albatross_proto::{Header, Int, Name, Payload, Policy, Text, Wire};
+use albatross_proto::{Header, Name, Payload, Policy, Text, Wire};
 
-use crate::image::Target;
+use crate::image::{Image, Target};
 use crate::machine::{ClientId, Level, Now};
 use crate::resources::{Overcommit, Resources};
 
 mod command;
+mod create;
 #[cfg(test)]
 mod paths;
 mod query;
@@ -52,6 +53,10 @@ pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(10);
 /// Commands that a client may send ahead of the replies on one connection. The endpoint sends a chain's
 /// policies and the command; a chain has at most eight intermediates.
 pub const MAX_PIPELINED: usize = 16;
+
+/// How long to wait before the record is written again that could not be written. A full disk is not
+/// emptied within a second, and every command tries, too.
+pub const RECORD_RETRY: Duration = Duration::from_secs(5);
 
 /// The most characters of a file name: NAME_MAX of Linux.
 const MAX_FILE_NAME: usize = 255;
@@ -84,6 +89,9 @@ pub enum Input {
     Connected(ClientId),
     /// A client sent a frame.
     Frame(ClientId, Vec<u8>),
+    /// A client sent a create whose image is not in memory: the message with an empty image, and where the
+    /// image is. It is the machine's from now on: it is stored or dropped.
+    LargeFrame(ClientId, Vec<u8>, SpoolId),
     /// A client sends no more, and may wait for a reply.
     Ended(ClientId),
     /// A client's connection is gone.
@@ -123,6 +131,13 @@ pub enum Output {
     SendConsole(Vec<u8>),
     /// Carry this out and answer with [`Input::Done`].
     Task(TaskId, Task),
+    /// Make room for an image that comes in pieces. That there is none is the failure of the task that
+    /// stores the image.
+    OpenSpool(SpoolId),
+    /// These are the next octets of the image.
+    FillSpool(SpoolId, Vec<u8>),
+    /// The image is not wanted after all.
+    DropSpool(SpoolId),
     /// End this tender.
     Kill(u32, Signal),
     /// Remove these files of the daemon's own; what is not there is no error.
@@ -150,21 +165,58 @@ pub enum Signal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub u64);
 
+/// An image on its way in that is not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SpoolId {
+    /// It was part of a frame, numbered by the driver.
+    Frame(u64),
+    /// It is streamed after its command, numbered by the machine.
+    Stream(u64),
+}
+
+/// Where an image is that is to be stored.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// In memory: it is small.
+    Octets(Vec<u8>),
+    /// Not in memory. Storing it uses it up.
+    Spool(SpoolId),
+}
+
 /// Something that may fail and is waited for. A task that fails leaves nothing behind.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Task {
-    /// Write this file, durably; one that is there already is kept, as it has the same content.
+    /// Look at this image and keep it, uncompressed and durably, at [`Config::stored_image`]:
+    /// [`Outcome::Stored`]. One that is there already and whole is kept.
     StoreImage {
-        /// Where.
-        path: PathBuf,
-        /// The image, not compressed.
-        image: Vec<u8>,
+        /// Where it is.
+        source: ImageSource,
+        /// Whether it is a zlib stream.
+        compressed: bool,
+        /// The most octets that it may have uncompressed.
+        limit: usize,
+        /// The SHA-256 that it must have as it came, if that was told.
+        expected: Option<[u8; 32]>,
     },
-    /// Read this file: [`Outcome::Image`].
-    LoadImage {
+    /// Look at this stored image, which must have this SHA-256: [`Outcome::Inspected`].
+    InspectImage {
         /// Where.
         path: PathBuf,
+        /// Its SHA-256.
+        digest: [u8; 32],
+    },
+    /// Send this stored image to a client as the reply with this header. Done when all is sent or waits to
+    /// be written; not done where nothing was sent.
+    SendImage {
+        /// To whom.
+        client: ClientId,
+        /// The header of the reply.
+        header: Header,
+        /// Where the image is.
+        path: PathBuf,
+        /// 0: as it is; else compressed at this level.
+        level: u32,
     },
     /// Find a tender that runs such images: [`Outcome::Tender`].
     FindTender {
@@ -194,12 +246,21 @@ pub enum Task {
     },
     /// Start a tender: [`Outcome::Process`].
     Spawn(Spawn),
-    /// Replace the record by this one, atomically and durably. Several are carried out in the order given.
+    /// Replace the file of the record by this one, atomically and durably. This and
+    /// [`Append`](Self::Append) are carried out in the order given.
     Persist {
         /// Where.
         path: PathBuf,
-        /// The encoded record.
+        /// The whole file ([`crate::journal`]).
         record: Vec<u8>,
+    },
+    /// Append this to the file of the record, durably. After one that failed, no other may be carried out
+    /// before the file was replaced.
+    Append {
+        /// Where.
+        path: PathBuf,
+        /// One entry ([`crate::journal`]).
+        entry: Vec<u8>,
     },
 }
 
@@ -241,8 +302,15 @@ pub struct Reach {
 pub enum Outcome {
     /// Nothing to say.
     Done,
-    /// The content of an image.
-    Image(Vec<u8>),
+    /// An image is stored.
+    Stored {
+        /// Its SHA-256.
+        digest: [u8; 32],
+        /// What it says about itself.
+        image: Image,
+    },
+    /// What an image says about itself.
+    Inspected(Image),
     /// The path of a tender.
     Tender(PathBuf),
     /// The name of a tap.
@@ -269,8 +337,13 @@ pub struct Vmmd {
     /// What a task is waited for by.
     tasks: BTreeMap<TaskId, Waiting>,
     next_task: u64,
-    /// Stored images that the record no longer needs, with the number of the task that persists that.
-    unneeded: Vec<(u64, [u8; 32])>,
+    /// Stored images that are no longer needed as soon as that is durable.
+    unneeded: Vec<store::Unneeded>,
+    /// Stored images of which it is not known whether they are needed: one that is being stored may be
+    /// the same.
+    doubtful: Vec<[u8; 32]>,
+    journal: store::Journal,
+    next_spool: u64,
     console: Console,
     /// Deadlines; one that has lost its reason is ignored when it comes.
     timers: BTreeSet<(Duration, Timer)>,
@@ -291,9 +364,18 @@ struct Client {
     /// A command is being carried out.
     busy: bool,
     /// Commands that came in the meantime.
-    pipelined: VecDeque<Vec<u8>>,
+    pipelined: VecDeque<Message>,
+    /// The image that is being streamed.
+    receiving: Option<Box<create::Receiving>>,
     /// No more will come.
     ended: bool,
+}
+
+/// A message of a client, with its image if that is not in it.
+#[derive(Debug)]
+struct Message {
+    octets: Vec<u8>,
+    image: Option<SpoolId>,
 }
 
 /// Who is to be answered, and on which command.
@@ -322,6 +404,8 @@ enum Timer {
     Kill(Name),
     /// Give up on the console daemon for this start.
     ConsolePatience(Name),
+    /// Write the record again, if it is not on the disk as it is.
+    Persist,
 }
 
 /// What goes on when a task is done.
@@ -330,9 +414,9 @@ enum Waiting {
     /// The next step of this unikernel's start.
     Start(Name),
     /// The image of this create is stored.
-    Stored(Box<command::Prepared>),
-    /// The image that `get` asked for.
-    Get(Requester, Int),
+    Stored(Box<create::Creation>),
+    /// The image that `get` asked for is sent.
+    Sent(Requester),
     /// Nobody, but a failure is logged.
     Persisted,
     /// The reply to a change, and how to undo the change if it cannot be persisted.
@@ -360,6 +444,9 @@ impl Vmmd {
             tasks: BTreeMap::new(),
             next_task: 0,
             unneeded: Vec::new(),
+            doubtful: Vec::new(),
+            journal: store::Journal::default(),
+            next_spool: 0,
             console: Console { connected: false, sequence: 0, pending: BTreeMap::new() },
             timers: BTreeSet::new(),
             outputs: Vec::new(),
@@ -385,11 +472,12 @@ impl Vmmd {
             Input::Connected(client) => {
                 self.clients.insert(client, Client::default());
             }
-            Input::Frame(client, frame) => self.frame(now, client, frame),
-            Input::Ended(client) => self.ended(client),
-            Input::Closed(client) => {
-                self.clients.remove(&client);
+            Input::Frame(client, octets) => self.frame(now, client, Message { octets, image: None }),
+            Input::LargeFrame(client, octets, image) => {
+                self.frame(now, client, Message { octets, image: Some(image) });
             }
+            Input::Ended(client) => self.ended(client),
+            Input::Closed(client) => self.forget(client),
             Input::ConsoleConnected => self.console_connected(now),
             Input::ConsoleFrame(frame) => self.console_frame(now, &frame),
             Input::ConsoleClosed => self.console_closed(now),
@@ -426,24 +514,26 @@ impl Vmmd {
                 self.persisted(id, result.is_ok());
                 self.step_done(now, &name, result);
             }
-            Some(Waiting::Stored(prepared)) => self.image_stored(now, *prepared, result),
-            Some(Waiting::Get(requester, level)) => self.image_loaded(&requester, level, result),
+            Some(Waiting::Stored(creation)) => self.image_stored(now, *creation, result),
+            Some(Waiting::Sent(requester)) => self.image_sent(&requester, result),
             Some(Waiting::Persisted) => {
                 self.persisted(id, result.is_ok());
                 if let Err(TaskFailure(why)) = result {
-                    self.log(Level::Error, format!("the record was not written: {why}"));
+                    self.log(Level::Error, format!("the record was not written, it is tried again: {why}"));
+                    self.persist_later(now);
                 }
             }
-            Some(Waiting::Acknowledge(requester, text, undo)) => match result {
-                Ok(_) => {
-                    self.persisted(id, true);
-                    self.succeed(&requester, text);
+            Some(Waiting::Acknowledge(requester, text, undo)) => {
+                self.persisted(id, result.is_ok());
+                match result {
+                    Ok(_) => self.succeed(&requester, text),
+                    Err(TaskFailure(why)) => {
+                        self.undo(undo);
+                        self.persist_later(now);
+                        self.fail(&requester, format!("the record was not written: {why}"));
+                    }
                 }
-                Err(TaskFailure(why)) => {
-                    self.undo(undo);
-                    self.fail(&requester, format!("not done, as the record was not written: {why}"));
-                }
-            },
+            }
         }
     }
 
@@ -456,6 +546,7 @@ impl Vmmd {
                 Timer::Start(name) => self.start_if_due(now, &name),
                 Timer::Kill(name) => self.kill_if_due(now, &name),
                 Timer::ConsolePatience(name) => self.console_patience_ended(now, &name),
+                Timer::Persist => self.persist_again(),
             }
         }
     }
@@ -482,14 +573,26 @@ impl Vmmd {
     fn ended(&mut self, client: ClientId) {
         let Some(state) = self.clients.get_mut(&client) else { return };
         state.ended = true;
+        if state.receiving.is_some() {
+            return self.stream_cut(client);
+        }
         if !state.busy && state.pipelined.is_empty() {
             self.close(client);
         }
     }
 
     fn close(&mut self, client: ClientId) {
-        self.clients.remove(&client);
+        self.forget(client);
         self.output(Output::Close(client));
+    }
+
+    /// A client is gone, with what it sent and what was not taken up.
+    fn forget(&mut self, client: ClientId) {
+        let Some(state) = self.clients.remove(&client) else { return };
+        let received = state.receiving.map(|receiving| receiving.spool);
+        let pipelined = state.pipelined.into_iter().filter_map(|message| message.image);
+        let spools: Vec<SpoolId> = received.into_iter().chain(pipelined).collect();
+        spools.into_iter().for_each(|spool| self.output(Output::DropSpool(spool)));
     }
 
     fn succeed(&mut self, requester: &Requester, text: impl Into<Text>) {
@@ -518,12 +621,20 @@ impl Config {
         self.tmpdir.join(format!("{name}.img"))
     }
 
-    fn stored_image(&self, digest: &[u8; 32]) -> PathBuf {
-        let hex: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-        self.dbdir.join("images").join(hex)
+    /// Where images are kept.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.dbdir.join("images")
     }
 
-    /// The record of what is to run ([`Record`]).
+    /// Where the image of this SHA-256 is kept.
+    #[must_use]
+    pub fn stored_image(&self, digest: &[u8; 32]) -> PathBuf {
+        let hex: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+        self.images().join(hex)
+    }
+
+    /// The record of what is to run ([`Record`], kept as [`crate::journal`] tells).
     #[must_use]
     pub fn record(&self) -> PathBuf {
         self.dbdir.join("record")

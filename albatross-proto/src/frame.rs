@@ -61,12 +61,32 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What [`FrameReader::read`] gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A whole frame.
+    Whole(Vec<u8>),
+    /// The next octets of a frame that is given in parts, at least one.
+    Part {
+        /// Of how many octets the frame is.
+        length: usize,
+        /// The octets.
+        octets: Vec<u8>,
+        /// These are its last.
+        last: bool,
+    },
+}
+
 /// Puts frames together from whatever pieces arrive.
 ///
 /// Memory grows with what has arrived, not with what was announced.
 #[derive(Debug)]
 pub struct FrameReader {
     limit: usize,
+    /// Longer frames are given in parts.
+    whole: usize,
+    /// Octets of the present frame that were given.
+    given: usize,
     header: [u8; HEADER_LENGTH],
     header_have: usize,
     payload: Vec<u8>,
@@ -76,12 +96,24 @@ impl FrameReader {
     /// A reader of frames of at most `limit` octets.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        Self { limit, header: [0; HEADER_LENGTH], header_have: 0, payload: Vec::new() }
+        Self {
+            limit,
+            whole: usize::MAX,
+            given: 0,
+            header: [0; HEADER_LENGTH],
+            header_have: 0,
+            payload: Vec::new(),
+        }
     }
 
     /// Changes the limit, for the frames that come next.
     pub const fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// Frames of more than `whole` octets are given in parts from now on.
+    pub const fn split_above(&mut self, whole: usize) {
+        self.whole = whole;
     }
 
     /// Whether a frame has begun and is not complete.
@@ -90,13 +122,24 @@ impl FrameReader {
         self.header_have > 0
     }
 
-    /// Takes octets from the front of `input` up to the end of a frame, and returns that frame if it is
-    /// complete. Call it until `input` is empty (a frame of length zero ends with its header: an empty
-    /// `input` never completes a frame).
+    /// The same as [`read_piece`](Self::read_piece) for a reader that gives whole frames only.
     ///
     /// # Errors
     /// [`FrameError::TooLong`]; the connection is of no use afterwards.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+        match self.read_piece(input)? {
+            Some(Piece::Whole(payload)) => Ok(Some(payload)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes octets from the front of `input` up to the end of a frame, and returns that frame if it is
+    /// complete, or what there is to say of one that is given in parts. Call it until `input` is empty (a
+    /// frame of length zero ends with its header: an empty `input` never completes a frame).
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`]; the connection is of no use afterwards.
+    pub fn read_piece(&mut self, input: &mut &[u8]) -> Result<Option<Piece>, FrameError> {
         if self.header_have < HEADER_LENGTH {
             let Some(room) = self.header.get_mut(self.header_have..) else { return Ok(None) };
             let take = room.len().min(input.len());
@@ -113,6 +156,9 @@ impl FrameReader {
         if wanted > self.limit {
             return Err(FrameError::TooLong { length, limit: self.limit });
         }
+        if wanted > self.whole {
+            return Ok(self.read_part(wanted, input));
+        }
         let take = (wanted - self.payload.len().min(wanted)).min(input.len());
         let (now, later) = input.split_at_checked(take).unwrap_or((input, &[]));
         self.payload.extend_from_slice(now);
@@ -121,7 +167,24 @@ impl FrameReader {
             return Ok(None);
         }
         self.header_have = 0;
-        Ok(Some(core::mem::take(&mut self.payload)))
+        Ok(Some(Piece::Whole(core::mem::take(&mut self.payload))))
+    }
+
+    /// The next part of a frame of `length` octets.
+    fn read_part(&mut self, length: usize, input: &mut &[u8]) -> Option<Piece> {
+        let take = (length - self.given.min(length)).min(input.len());
+        let (now, later) = input.split_at_checked(take).unwrap_or((input, &[]));
+        if now.is_empty() {
+            return None;
+        }
+        *input = later;
+        self.given += now.len();
+        let last = self.given >= length;
+        if last {
+            self.given = 0;
+            self.header_have = 0;
+        }
+        Some(Piece::Part { length, octets: now.to_vec(), last })
     }
 }
 
@@ -144,6 +207,35 @@ mod tests {
             }
             assert_eq!(seen, [b"first".to_vec(), b"".to_vec(), b"third".to_vec()]);
             assert!(!reader.is_partial());
+        }
+    }
+
+    #[test]
+    fn long_frames_come_in_parts_and_short_ones_whole() {
+        let long: Vec<u8> = (0..=255).collect();
+        let stream = [frame(b"first"), frame(&long), frame(b""), frame(&long), frame(b"last")].concat();
+        for piece in 1..=stream.len() {
+            let mut reader = FrameReader::new(256);
+            reader.split_above(5);
+            let (mut seen, mut parts) = (Vec::new(), Vec::new());
+            for mut chunk in stream.chunks(piece) {
+                while !chunk.is_empty() {
+                    match reader.read_piece(&mut chunk).unwrap() {
+                        Some(Piece::Whole(payload)) => seen.push(payload),
+                        Some(Piece::Part { length, octets, last }) => {
+                            assert!(length == 256 && !octets.is_empty());
+                            parts.extend(octets);
+                            assert_eq!(last, parts.len() == length);
+                            if last {
+                                seen.push(core::mem::take(&mut parts));
+                            }
+                        }
+                        None => {}
+                    }
+                }
+            }
+            assert_eq!(seen, [b"first".to_vec(), long.clone(), b"".to_vec(), long.clone(), b"last".to_vec()]);
+            assert!(!reader.is_partial() && reader.payload.capacity() == 0);
         }
     }
 

@@ -46,6 +46,7 @@ mod error;
 pub mod extension;
 pub mod frame;
 mod int;
+pub mod large;
 pub mod log;
 pub mod name;
 pub mod policy;

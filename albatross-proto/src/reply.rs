@@ -319,6 +319,27 @@ impl<'a> Success<'a> {
     }
 }
 
+/// The beginning of a message that carries the image of a unikernel ([`Success::UnikernelImage`]) of
+/// `length` octets: the message is these octets and the image.
+#[must_use]
+pub fn image_head(header: &crate::Header, compressed: bool, length: usize) -> Vec<u8> {
+    use crate::large::header as tag;
+    let compressed = [0x01, 0x01, if compressed { 0xff } else { 0 }];
+    let mut parts = Vec::from([tag(0x04, length), compressed.to_vec()]);
+    let mut octets = length + parts.iter().map(Vec::len).sum::<usize>();
+    // Out from the image: its SEQUENCE, `unikernel-image [6]`, `success [1]`.
+    for outer in [0x30, 0xa6, 0xa1] {
+        let begin = tag(outer, octets);
+        octets += begin.len();
+        parts.push(begin);
+    }
+    let header = header.encode();
+    octets += header.len();
+    parts.extend([header, tag(0x30, octets)]);
+    parts.reverse();
+    parts.concat()
+}
+
 fn write_image(out: &mut Encoder<'_>, compressed: bool, image: &[u8]) {
     out.sequence(|out| {
         out.boolean(compressed);

@@ -3,6 +3,12 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+mod change;
+mod export;
+
+pub use change::{Change, Changing};
+pub use export::{Part, state_file};
+
 use crate::{
     Config, DecodeError, DecodeErrorKind, EncodeError, Label, Name, Path, Policy,
     codec::{self, Decoder, Encoder},
@@ -185,12 +191,7 @@ impl Record {
         codec::encode(|out| {
             out.explicit(30, |out| {
                 out.sequence(|out| {
-                    write_named(out, &self.unikernels, |out, unikernel| {
-                        out.sequence(|out| {
-                            unikernel.config.write(out);
-                            out.octets(&unikernel.digest);
-                        });
-                    });
+                    write_named(out, &self.unikernels, |out, unikernel| unikernel.write(out));
                     write_named(out, &policies, |out, policy| policy.write(out));
                 });
             });
@@ -210,13 +211,7 @@ impl Record {
         }
         let mut fields = content.sequence("record")?;
         content.finish("record")?;
-        let unikernels = read_named(&mut fields, "record.unikernels", |item| {
-            let mut fields = item.sequence("record.unikernels")?;
-            let config = Config::read(&mut fields)?.into_owned();
-            let digest = fields.fixed("record.unikernels.digest")?;
-            fields.finish("record.unikernels")?;
-            Ok(RecordedUnikernel { config, digest })
-        })?;
+        let unikernels = read_named(&mut fields, "record.unikernels", RecordedUnikernel::read)?;
         let policies = read_named(&mut fields, "record.policies", Policy::read)?;
         fields.finish("record")?;
         Ok(Self {

@@ -280,10 +280,14 @@ impl Config<'_> {
             self.typ.write(out);
             out.boolean(self.compressed);
             out.octets(&self.image);
-            self.arguments.write_startup(out);
-            self.arguments.fail_behaviour.write(out);
-            self.arguments.write_resources(out);
+            self.write_after_image(out);
         });
+    }
+
+    pub(crate) fn write_after_image(&self, out: &mut Encoder<'_>) {
+        self.arguments.write_startup(out);
+        self.arguments.fail_behaviour.write(out);
+        self.arguments.write_resources(out);
     }
 }
 

@@ -97,6 +97,12 @@ impl<'a> Wire<'a> {
 }
 
 impl Header {
+    /// The header as DER.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // A header is never near the limit of what is encoded.
+        codec::encode(|out| self.write(out)).unwrap_or_default()
+    }
+
     fn write(&self, out: &mut Encoder<'_>) {
         out.sequence(|out| {
             write_version(out);

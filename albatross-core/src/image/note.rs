@@ -16,7 +16,7 @@ use core::fmt;
 use std::collections::BTreeSet;
 
 use super::elf::{ProgramHeader, u32_at};
-use super::{Device, DeviceKind, Target};
+use super::{Device, DeviceKind, Image, ImageError, Target};
 
 /// The most devices of an image: one bit each in the 64-bit ready set, less the reserved first.
 pub const MAX_DEVICES: usize = 63;
@@ -109,12 +109,13 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Reads the first note of a segment; one that is not of Solo5 is passed over.
-    pub(super) fn read(&mut self, file: &[u8], segment: &ProgramHeader) -> Result<(), NoteError> {
+    /// Reads the first note of a segment, of which `begin` are the first octets; one that is not of Solo5
+    /// is passed over. No `begin`: the segment is not wholly in the file.
+    pub(super) fn read(&mut self, begin: Option<&[u8]>, segment: &ProgramHeader) -> Result<(), NoteError> {
         if segment.file_size < SHORTEST_SEGMENT {
             return Err(NoteError::Truncated);
         }
-        let segment = segment.content(file).ok_or(NoteError::Truncated)?;
+        let segment = begin.ok_or(NoteError::Truncated)?;
         let Some((length, kind)) = solo5_note(segment) else { return Ok(()) };
         let descriptor = usize::try_from(length)
             .ok()
@@ -133,6 +134,13 @@ impl Notes {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What all notes together say.
+    pub(super) fn image(self) -> Result<Image, ImageError> {
+        let (target, abi_version) = self.abi.ok_or(ImageError::NoAbi)?;
+        let devices = self.devices.ok_or(ImageError::NoManifest)?;
+        Ok(Image { target, abi_version, devices })
     }
 }
 

@@ -81,6 +81,70 @@ pub fn deflate(content: &[u8], level: u32) -> Vec<u8> {
     }
 }
 
+/// Compresses piece by piece, in constant memory.
+///
+/// ```
+/// use albatross_core::image::{self, Deflating};
+///
+/// let mut sent = Vec::new();
+/// let mut deflating = Deflating::new(9);
+/// let mut keep = |octets: &[u8]| Ok::<(), ()>(sent.extend_from_slice(octets));
+/// deflating.feed(b"an ", &mut keep).unwrap();
+/// deflating.feed(b"image", &mut keep).unwrap();
+/// deflating.finish(&mut keep).unwrap();
+/// assert_eq!(image::inflate(&sent, 100).unwrap(), b"an image");
+/// ```
+#[derive(Debug)]
+pub struct Deflating {
+    stream: Compress,
+    piece: Vec<u8>,
+}
+
+impl Deflating {
+    /// Compresses at this level; above [`MAX_LEVEL`] is that.
+    #[must_use]
+    pub fn new(level: u32) -> Self {
+        let stream = Compress::new(Compression::new(level.min(MAX_LEVEL)), true);
+        Self { stream, piece: Vec::with_capacity(FIRST_OUTPUT) }
+    }
+
+    /// Takes the next octets; `keep` is given what comes out.
+    ///
+    /// # Errors
+    /// Those of `keep`.
+    pub fn feed<E>(&mut self, octets: &[u8], keep: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.run(octets, FlushCompress::None, keep)
+    }
+
+    /// All has been fed: gives out what is left.
+    ///
+    /// # Errors
+    /// Those of `keep`.
+    pub fn finish<E>(mut self, keep: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.run(&[], FlushCompress::Finish, keep)
+    }
+
+    fn run<E>(
+        &mut self,
+        mut octets: &[u8],
+        flush: FlushCompress,
+        mut keep: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        loop {
+            self.piece.clear();
+            let before = self.stream.total_in();
+            let status = self.stream.compress_vec(octets, &mut self.piece, flush);
+            octets = octets.get(count(self.stream.total_in() - before)..).unwrap_or_default();
+            keep(&self.piece)?;
+            let finishing = matches!(flush, FlushCompress::Finish);
+            // It fails only on a stream that was set up wrongly, which this one is not.
+            if matches!(status, Ok(Status::StreamEnd) | Err(_)) || octets.is_empty() && !finishing {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// Counts of octets that are in memory fit.
 fn count(octets: u64) -> usize {
     usize::try_from(octets).unwrap_or(usize::MAX)

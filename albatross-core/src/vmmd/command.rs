@@ -1,104 +1,115 @@
 //! Commands: what each asks for, whether it may be done, and what is done first.
 
-use std::borrow::Cow;
-use std::rc::Rc;
-
 use albatross_proto::{
-    Arguments, Command, Config as UnikernelConfig, Header, Int, Name, Payload, Policy, PolicyCommand,
-    Success, Typ, UnikernelCommand, Wire,
+    Arguments, Command, Int, Name, Payload, Policy, PolicyCommand, Success, UnikernelCommand, Wire,
 };
 
-use super::unikernel::{AfterStop, Cancelled, Cause, Start, State, Step, Unikernel};
+use super::store::Changed;
+use super::unikernel::{AfterStop, Cancelled, Cause, State, Unikernel};
 use super::{
-    ADDED_POLICY, Config, MAX_PIPELINED, Outcome, Phase, Requester, Task, TaskFailure, UNMODIFIED_POLICY,
-    Undo, Vmmd, Waiting,
+    ADDED_POLICY, MAX_PIPELINED, Message, Output, Phase, Requester, SpoolId, UNMODIFIED_POLICY, Undo, Vmmd,
+    Waiting,
 };
-use crate::image::{self, Image};
+use crate::image;
 use crate::machine::{ClientId, Level, Now};
 use crate::restart::Backoff;
 
 /// The refusal of what comes too late.
 pub(super) const ENDING: &str = "albatrossd is ending";
 
-/// Octets in a MB, as memory is counted.
-const MB: usize = 1024 * 1024;
-
-/// A create whose image was looked at, on its way to be stored.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) requester: Requester,
-    pub(super) force: bool,
-    pub(super) arguments: Arguments,
-    pub(super) digest: [u8; 32],
-    pub(super) image: Rc<Image>,
-}
-
 impl Vmmd {
-    /// A frame of a client: carried out now, or after the commands before it.
-    pub(super) fn frame(&mut self, now: Now, client: ClientId, frame: Vec<u8>) {
-        let Some(state) = self.clients.get_mut(&client) else { return };
+    /// A frame of a client: part of a stream, or a command that is carried out now, or after those before it.
+    pub(super) fn frame(&mut self, now: Now, client: ClientId, message: Message) {
+        let Some(state) = self.clients.get_mut(&client) else {
+            return self.drop_spool(message.image);
+        };
+        if state.receiving.is_some() {
+            return self.chunk(client, message);
+        }
         if !state.busy {
             state.busy = true;
-            return self.message(now, client, &frame);
+            return self.message(now, client, &message);
         }
         if state.pipelined.len() < MAX_PIPELINED {
-            return state.pipelined.push_back(frame);
+            return state.pipelined.push_back(message);
         }
+        self.drop_spool(message.image);
         self.log(Level::Warning, format!("client {}: sends commands without waiting for replies", client.0));
         self.close(client);
     }
 
     /// Takes up the next of the commands that came before the reply.
     pub(super) fn next_pipelined(&mut self, now: Now) {
-        while let Some((client, frame)) = self.clients.iter_mut().find_map(|(client, state)| {
+        while let Some((client, message)) = self.clients.iter_mut().find_map(|(client, state)| {
             if state.busy { None } else { Some((*client, state.pipelined.pop_front()?)) }
         }) {
-            self.frame(now, client, frame);
+            self.frame(now, client, message);
         }
     }
 
-    fn message(&mut self, now: Now, client: ClientId, frame: &[u8]) {
-        match Wire::decode(frame) {
+    pub(super) fn drop_spool(&mut self, spool: Option<SpoolId>) {
+        if let Some(spool) = spool {
+            self.output(Output::DropSpool(spool));
+        }
+    }
+
+    fn message(&mut self, now: Now, client: ClientId, message: &Message) {
+        match Wire::decode(&message.octets) {
             Ok(Wire { header, payload: Payload::Command(command) }) => {
-                self.command(now, client, header, command)
+                self.command(now, Requester { client, header }, command, message.image)
             }
             Ok(Wire { header, .. }) => {
+                self.drop_spool(message.image);
                 self.log(Level::Warning, format!("client {}: {}: not a command", client.0, header.name));
                 self.close(client);
             }
             Err(error) => {
+                self.drop_spool(message.image);
                 self.log(Level::Warning, format!("client {}: message refused: {error}", client.0));
                 self.close(client);
             }
         }
     }
 
-    fn command(&mut self, now: Now, client: ClientId, header: Header, command: Command<'_>) {
-        let requester = Requester { client, header };
+    fn command(&mut self, now: Now, requester: Requester, command: Command<'_>, image: Option<SpoolId>) {
+        let is_create = matches!(
+            &command,
+            Command::Unikernel(UnikernelCommand::Create(_) | UnikernelCommand::ForceCreate(_))
+        );
+        if self.phase != Phase::Serving || !is_create {
+            self.drop_spool(image);
+        }
         if self.phase != Phase::Serving {
             return self.fail(&requester, ENDING);
         }
         match command {
-            Command::Unikernel(command) => self.unikernel_command(now, requester, command),
+            Command::Unikernel(command) => self.unikernel_command(now, requester, command, image),
             Command::Policy(command) => self.policy_command(requester, command),
             Command::Block(_) => self.fail(&requester, "block devices are not managed by this version"),
             _ => self.fail(&requester, "unknown command"),
         }
     }
 
-    fn unikernel_command(&mut self, now: Now, requester: Requester, command: UnikernelCommand<'_>) {
+    fn unikernel_command(
+        &mut self,
+        now: Now,
+        requester: Requester,
+        command: UnikernelCommand<'_>,
+        image: Option<SpoolId>,
+    ) {
         match command {
             UnikernelCommand::Info => self.info(&requester, Success::Info),
             UnikernelCommand::InfoV5 => self.info(&requester, Success::InfoV5),
             UnikernelCommand::InfoV4 => self.info(&requester, Success::InfoV4),
             UnikernelCommand::Status => self.status(&requester),
             UnikernelCommand::Get(level) => self.get(requester, level),
-            UnikernelCommand::Create(config) => self.create(requester, config, false),
-            UnikernelCommand::ForceCreate(config) => self.create(requester, config, true),
+            UnikernelCommand::Create(config) => self.create(requester, config, image, false),
+            UnikernelCommand::ForceCreate(config) => self.create(requester, config, image, true),
             UnikernelCommand::Restart(arguments) => self.restart(now, requester, arguments),
             UnikernelCommand::Destroy => self.destroy(now, requester),
-            UnikernelCommand::CreateByDigest(_) | UnikernelCommand::ForceCreateByDigest(_) => {
-                self.fail(&requester, "creating by digest is not offered by this version");
+            UnikernelCommand::CreateByDigest(by_digest) => self.create_by_digest(requester, by_digest, false),
+            UnikernelCommand::ForceCreateByDigest(by_digest) => {
+                self.create_by_digest(requester, by_digest, true);
             }
         }
     }
@@ -120,7 +131,7 @@ impl Vmmd {
         match self.resources.insert_policy(&path, policy) {
             Err(refusal) => self.fail(&requester, refusal.to_string()),
             Ok(()) => {
-                let record = self.persist_task();
+                let record = self.persist_task(&Changed::Policy(path.clone()));
                 self.task(
                     record,
                     Waiting::Acknowledge(requester, ADDED_POLICY.into(), Undo::Policy(path, before)),
@@ -139,7 +150,7 @@ impl Vmmd {
         match self.resources.remove_policy(&path) {
             Err(refusal) => self.fail(&requester, refusal.to_string()),
             Ok(_) => {
-                let record = self.persist_task();
+                let record = self.persist_task(&Changed::Policy(path.clone()));
                 let done =
                     Waiting::Acknowledge(requester, "removed policy".into(), Undo::Policy(path, before));
                 self.task(record, done);
@@ -160,91 +171,6 @@ impl Vmmd {
         if let Err(why) = result {
             self.log(Level::Error, format!("a change that was not written could not be undone: {why}"));
         }
-    }
-
-    fn create(&mut self, requester: Requester, config: UnikernelConfig<'_>, force: bool) {
-        let (prepared, image) = match prepare(requester, config, force) {
-            Ok(ready) => ready,
-            Err((requester, why)) => return self.fail(&requester, why),
-        };
-        if let Err(why) = self.admits(&prepared) {
-            return self.fail(&prepared.requester, why);
-        }
-        let path = self.config.stored_image(&prepared.digest);
-        self.task(Task::StoreImage { path, image }, Waiting::Stored(Box::new(prepared)));
-    }
-
-    /// Whether a create may be done now.
-    fn admits(&self, prepared: &Prepared) -> Result<(), String> {
-        let Prepared { requester, force, arguments, .. } = prepared;
-        let name = &requester.header.name;
-        let Some(existing) = self.unikernels.get(name) else {
-            return self.resources.check_unikernel(name, arguments).map_err(|e| e.to_string());
-        };
-        if !force {
-            return Err(format!("unikernel {name} exists already"));
-        }
-        check_idle(existing)?;
-        let check = if existing.admitted {
-            self.resources.check_replacement(name, arguments)
-        } else {
-            self.resources.check_unikernel(name, arguments)
-        };
-        check.map_err(|e| e.to_string())
-    }
-
-    pub(super) fn image_stored(
-        &mut self,
-        now: Now,
-        prepared: Prepared,
-        result: Result<Outcome, TaskFailure>,
-    ) {
-        if let Err(TaskFailure(why)) = result {
-            return self.fail(&prepared.requester, format!("the image was not stored: {why}"));
-        }
-        let checked = match self.phase {
-            Phase::Serving => self.admits(&prepared),
-            _ => Err(ENDING.to_owned()),
-        };
-        if let Err(why) = checked {
-            self.drop_unused_image(&prepared.digest);
-            return self.fail(&prepared.requester, why);
-        }
-        let name = prepared.requester.header.name.clone();
-        match self.unikernels.get_mut(&name).map(|unikernel| &mut unikernel.state) {
-            Some(State::Running(running)) => {
-                running.stop = Some(AfterStop::Replace(Box::new(prepared)));
-                self.ask_to_end(now, &name);
-            }
-            Some(_) => {
-                self.remove_unikernel(&name);
-                self.start_new(now, prepared);
-            }
-            None => self.start_new(now, prepared),
-        }
-    }
-
-    /// Puts a unikernel on record and begins to start it.
-    pub(super) fn start_new(&mut self, now: Now, prepared: Prepared) {
-        let Prepared { requester, arguments, digest, image, .. } = prepared;
-        let name = requester.header.name.clone();
-        if let Err(refusal) = self.resources.insert_unikernel(&name, &arguments) {
-            self.drop_unused_image(&digest);
-            return self.fail(&requester, refusal.to_string());
-        }
-        let unikernel = Unikernel {
-            arguments,
-            digest,
-            image: Some(image),
-            admitted: true,
-            state: State::Starting(Box::new(Start::new(Step::LoadImage, Cause::Create(requester)))),
-            since: now.wall,
-            restarts: 0,
-            last_exit: None,
-            backoff: Backoff::default(),
-        };
-        self.unikernels.insert(name.clone(), unikernel);
-        self.next_step(now, &name);
     }
 
     fn restart(&mut self, now: Now, requester: Requester, arguments: Option<Arguments>) {
@@ -323,7 +249,7 @@ impl Vmmd {
             },
             State::Waiting { .. } => {
                 self.remove_unikernel(&name);
-                let record = self.persist_task();
+                let record = self.persist_task(&Changed::Unikernel(name));
                 let text = "destroyed: removed from restarting".into();
                 self.task(record, Waiting::Acknowledge(requester, text, Undo::Nothing));
             }
@@ -332,7 +258,7 @@ impl Vmmd {
 }
 
 /// A unikernel of which nothing else is being done.
-fn check_idle(unikernel: &Unikernel) -> Result<(), String> {
+pub(super) fn check_idle(unikernel: &Unikernel) -> Result<(), String> {
     match &unikernel.state {
         State::Starting(_) => Err("it is being started, try again".to_owned()),
         State::Running(running) if running.stop.is_some() => Err("it is being stopped, try again".to_owned()),
@@ -349,7 +275,7 @@ fn being_stopped(name: &Name) -> String {
 }
 
 /// What of a configuration can be checked by itself.
-fn check_arguments(arguments: &Arguments) -> Result<(), String> {
+pub(super) fn check_arguments(arguments: &Arguments) -> Result<(), String> {
     let has_nul = |text: &albatross_proto::Text| text.as_bytes().contains(&0);
     if arguments.argv.iter().flatten().any(has_nul) {
         return Err("an argument contains a NUL character".to_owned());
@@ -361,53 +287,4 @@ fn check_arguments(arguments: &Arguments) -> Result<(), String> {
         return Err(format!("memory of {} MB, at least 1 is needed", arguments.memory));
     }
     Ok(())
-}
-
-/// Looks at a new unikernel and its image: what can be refused without knowing what else runs.
-fn prepare(
-    requester: Requester,
-    config: UnikernelConfig<'_>,
-    force: bool,
-) -> Result<(Prepared, Vec<u8>), (Requester, String)> {
-    match look_at(&requester.header.name, &config) {
-        Ok((image, inspected)) => {
-            let digest = image::digest(&image);
-            let arguments = config.arguments;
-            Ok((Prepared { requester, force, arguments, digest, image: Rc::new(inspected) }, image))
-        }
-        Err(why) => Err((requester, why)),
-    }
-}
-
-fn look_at(name: &Name, config: &UnikernelConfig<'_>) -> Result<(Vec<u8>, Image), String> {
-    if name.label().is_none() {
-        return Err(format!("path used instead of name: {name} has no label"));
-    }
-    if !Config::has_room_for(name) {
-        return Err(format!("the name {name} is too long for a file name"));
-    }
-    if config.typ != Typ::Solo5 {
-        return Err("bhyve unikernels need FreeBSD".to_owned());
-    }
-    check_arguments(&config.arguments)?;
-    let image = uncompressed(config)?;
-    let inspected = image::inspect(&image).map_err(|e| e.to_string())?;
-    image::devices_match(&inspected, &config.arguments).map_err(|e| e.to_string())?;
-    Ok((image, inspected))
-}
-
-/// The image, which must fit into the memory of the unikernel.
-fn uncompressed(config: &UnikernelConfig<'_>) -> Result<Vec<u8>, String> {
-    let memory = usize::try_from(config.arguments.memory.get()).unwrap_or(0).saturating_mul(MB);
-    let limit = memory.min(albatross_proto::frame::MAX_ENCODED);
-    match (&config.image, config.compressed) {
-        (compressed, true) => image::inflate(compressed, limit).map_err(|e| e.to_string()),
-        (image, false) if image.len() > limit => Err(format!(
-            "an image of {} bytes does not fit into {} MB of memory",
-            image.len(),
-            config.arguments.memory
-        )),
-        (Cow::Borrowed(image), false) => Ok(image.to_vec()),
-        (Cow::Owned(image), false) => Ok(image.clone()),
-    }
 }

@@ -2,7 +2,7 @@
 //! directly below its directory, and nothing of a command line can be taken for something else.
 
 use albatross_proto::{
-    Arguments, Command, Config as UnikernelConfig, NetDevice, Success, Time, Typ, UnikernelCommand,
+    Arguments, Command, Config as UnikernelConfig, Int, NetDevice, Success, Time, Typ, UnikernelCommand,
 };
 use proptest::prelude::*;
 
@@ -81,18 +81,22 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
             assert_eq!(tap, "vmmtap0");
             return None;
         }
+        Output::OpenSpool(_) | Output::FillSpool(..) | Output::DropSpool(_) => return None,
         Output::Send(..) | Output::Close(_) | Output::Log(..) | Output::StopListening | Output::Exit => {
             return None;
         }
     };
     let mut outcome = Outcome::Done;
     match task {
-        Task::StoreImage { path, .. } | Task::MakeFifo { path } | Task::Persist { path, .. } => {
-            check_path(path)
+        Task::MakeFifo { path } | Task::Persist { path, .. } | Task::Append { path, .. } => check_path(path),
+        Task::SendImage { path, .. } => check_path(path),
+        Task::StoreImage { .. } => {
+            let image = crate::image::inspect(IMAGE).expect("an image");
+            outcome = Outcome::Stored { digest: crate::image::digest(IMAGE), image };
         }
-        Task::LoadImage { path } => {
+        Task::InspectImage { path, .. } => {
             check_path(path);
-            outcome = Outcome::Image(IMAGE.to_vec());
+            outcome = Outcome::Inspected(crate::image::inspect(IMAGE).expect("an image"));
         }
         Task::PlaceImage { from, to } => [from, to].into_iter().for_each(|path| check_path(path)),
         Task::FindTender { .. } => outcome = Outcome::Tender(PathBuf::from("/usr/bin/solo5-spt")),

@@ -1,6 +1,5 @@
 //! Questions that change nothing.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use albatross_proto::reply::Info;
@@ -9,7 +8,7 @@ use albatross_proto::{Int, Name, Path, Payload, Policy, Success, Text};
 use super::command::not_found;
 use super::unikernel::Unikernel;
 use super::{Outcome, Requester, Task, TaskFailure, Vmmd, Waiting};
-use crate::image;
+use crate::machine::Level;
 use crate::resources::{Block, Siblings};
 
 impl Vmmd {
@@ -68,24 +67,21 @@ impl Vmmd {
             return self.fail(&requester, why);
         };
         let path = self.config.stored_image(&unikernel.digest);
-        self.task(Task::LoadImage { path }, Waiting::Get(requester, level));
+        let Requester { client, header } = requester.clone();
+        let task = Task::SendImage { client, header, path, level: compression_level(level) };
+        self.task(task, Waiting::Sent(requester));
     }
 
-    pub(super) fn image_loaded(
-        &mut self,
-        requester: &Requester,
-        level: Int,
-        result: Result<Outcome, TaskFailure>,
-    ) {
+    /// The image went out as the reply, or nothing did.
+    pub(super) fn image_sent(&mut self, requester: &Requester, result: Result<Outcome, TaskFailure>) {
         match result {
-            Ok(Outcome::Image(image)) => {
-                let compressed = level > Int::ZERO;
-                let image = if compressed { image::deflate(&image, compression_level(level)) } else { image };
-                let image = Cow::Owned(image);
-                self.reply(requester, Payload::Success(Success::UnikernelImage { compressed, image }));
+            Ok(_) => {
+                self.log(Level::Info, format!("{}: sent its image", requester.header.name));
+                if self.clients.contains_key(&requester.client) {
+                    self.close(requester.client);
+                }
             }
-            Ok(_) => self.fail(requester, "the image was not read"),
-            Err(TaskFailure(why)) => self.fail(requester, format!("the image was not read: {why}")),
+            Err(TaskFailure(why)) => self.fail(requester, why),
         }
     }
 }

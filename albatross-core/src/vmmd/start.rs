@@ -12,12 +12,14 @@ use albatross_proto::command::ConsoleCommand;
 use albatross_proto::{Command, Header, Int, Name, Payload, Time, Wire};
 
 use super::command::not_found;
+use super::create::check_runnable;
+use super::store::Changed;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
 use super::users::NoneFree;
 use super::{
     CONSOLE_PATIENCE, CONSOLE_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo, Vmmd, Waiting,
 };
-use crate::image;
+use crate::image::{self, Image};
 use crate::machine::{Level, Now};
 
 impl Vmmd {
@@ -25,7 +27,10 @@ impl Vmmd {
     pub(super) fn begin_start(&mut self, now: Now, name: &Name, cause: Cause) {
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         unikernel.since = now.wall;
-        unikernel.state = State::Starting(Box::new(Start::new(Step::LoadImage, cause)));
+        unikernel.state = State::Starting(Box::new(Start::new(Step::InspectImage, cause)));
+        if let Err(why) = check_runnable(name, unikernel.typ) {
+            return self.abort(now, name, &why);
+        }
         if !unikernel.admitted {
             if let Err(refusal) = self.resources.insert_unikernel(name, &unikernel.arguments) {
                 return self.abort(now, name, &refusal.to_string());
@@ -59,8 +64,13 @@ impl Vmmd {
         let Some((unikernel, start)) = self.starting(name) else { return };
         let step = start.step;
         let task = match step {
-            Step::LoadImage if unikernel.image.is_some() => return self.go_on(now, name, Step::FindTender),
-            Step::LoadImage => Task::LoadImage { path: self.config.stored_image(&unikernel.digest) },
+            Step::InspectImage if unikernel.image.is_some() => {
+                return self.go_on(now, name, Step::FindTender);
+            }
+            Step::InspectImage => {
+                let digest = unikernel.digest;
+                Task::InspectImage { path: self.config.stored_image(&digest), digest }
+            }
             Step::FindTender => {
                 let Some(image) = &unikernel.image else {
                     return self.abort(now, name, "its image is not known");
@@ -83,7 +93,7 @@ impl Vmmd {
             Step::Persist if matches!(start.cause, Cause::Again) => {
                 return self.go_on(now, name, Step::Spawn);
             }
-            Step::Persist => self.persist_task(),
+            Step::Persist => self.persist_task(&Changed::Unikernel(name.clone())),
             Step::Spawn => match unikernel.spawn(&self.config, name, start) {
                 None => return self.abort(now, name, "no tender, or a cpu that is no number of one"),
                 Some(spawn) => Task::Spawn(spawn),
@@ -136,7 +146,7 @@ impl Vmmd {
             Err(TaskFailure(why)) => return self.abort(now, name, &why),
         };
         let next = match (start.step, outcome) {
-            (Step::LoadImage, Outcome::Image(image)) => match self.look_at_loaded(name, &image) {
+            (Step::InspectImage, Outcome::Inspected(image)) => match self.look_at_inspected(name, image) {
                 Ok(()) => Step::FindTender,
                 Err(why) => return self.abort(now, name, &why),
             },
@@ -171,15 +181,11 @@ impl Vmmd {
         }
     }
 
-    /// An image from the store is known by its digest; it must still be what it was.
-    fn look_at_loaded(&mut self, name: &Name, image: &[u8]) -> Result<(), String> {
+    /// An image from the store is what it was; whether its devices are configured is not known yet.
+    fn look_at_inspected(&mut self, name: &Name, image: Image) -> Result<(), String> {
         let unikernel = self.unikernels.get_mut(name).ok_or_else(|| not_found(name))?;
-        if image::digest(image) != unikernel.digest {
-            return Err("the stored image is damaged: its SHA-256 is not the one on record".to_owned());
-        }
-        let inspected = image::inspect(image).map_err(|e| e.to_string())?;
-        image::devices_match(&inspected, &unikernel.arguments).map_err(|e| e.to_string())?;
-        unikernel.image = Some(Rc::new(inspected));
+        image::devices_match(&image, &unikernel.arguments).map_err(|e| e.to_string())?;
+        unikernel.image = Some(Rc::new(image));
         Ok(())
     }
 
@@ -238,7 +244,7 @@ impl Vmmd {
             None if is_new => {
                 // Also where it never was on the record: that may still have the one it was to replace.
                 self.remove_unikernel(name);
-                self.persist();
+                self.persist(&Changed::Unikernel(name.clone()));
             }
             None => self.wait_to_start(now, name, Some(why.to_owned())),
         }
@@ -266,7 +272,7 @@ impl Vmmd {
     pub(super) fn destroyed(&mut self, name: &Name, requesters: Vec<super::Requester>) {
         self.remove_unikernel(name);
         for requester in requesters {
-            let record = self.persist_task();
+            let record = self.persist_task(&Changed::Unikernel(name.clone()));
             self.task(record, Waiting::Acknowledge(requester, "destroyed unikernel".into(), Undo::Nothing));
         }
     }

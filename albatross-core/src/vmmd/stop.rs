@@ -4,6 +4,7 @@ use albatross_proto::Name;
 use albatross_proto::reply::Exit;
 
 use super::command::ENDING;
+use super::store::Changed;
 use super::unikernel::{AfterStop, Cancelled, Running, State, Unikernel};
 use super::{GRACE, Output, Phase, Signal, Timer, Vmmd};
 use crate::machine::{Level, Now};
@@ -87,7 +88,7 @@ impl Vmmd {
         match restart::decide(&arguments.fail_behaviour, exit, arguments.add_name) {
             Decision::Remove => {
                 self.remove_unikernel(name);
-                self.persist();
+                self.persist(&Changed::Unikernel(name.clone()));
             }
             Decision::Restart => {
                 unikernel.restarts = unikernel.restarts.saturating_add(1);
@@ -96,7 +97,7 @@ impl Vmmd {
             Decision::RestartWithoutName => {
                 unikernel.arguments.add_name = false;
                 self.log(Level::Info, format!("{name}: does not know --name, it is started without"));
-                self.persist();
+                self.persist(&Changed::Unikernel(name.clone()));
                 self.begin_start(now, name, super::unikernel::Cause::Again);
             }
         }

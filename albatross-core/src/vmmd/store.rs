@@ -1,13 +1,52 @@
 //! What is kept: the record of unikernels and policies, and the images that it needs.
 
-use albatross_proto::state::{Record, RecordedUnikernel};
-use albatross_proto::{Config as UnikernelConfig, Name, Path, Policy, Typ};
+use albatross_proto::state::{Change, Record, RecordedUnikernel};
+use albatross_proto::{Config as UnikernelConfig, EncodeError, Name, Path, Policy};
 
 use super::unikernel::{AfterStop, State, Unikernel};
-use super::{Output, Phase, Task, TaskId, Timer, Vmmd, Waiting};
+use super::{Output, Phase, RECORD_RETRY, Task, TaskId, Timer, Vmmd, Waiting};
+use crate::journal;
 use crate::machine::{Level, Now};
 use crate::resources::Siblings;
 use crate::restart::Backoff;
+
+/// So many changes are appended before the file is written anew, however little is on record.
+const LEAST_APPENDED: usize = 256;
+
+/// What of the record is to be made durable.
+#[derive(Clone, Debug)]
+pub(super) enum Changed {
+    /// This unikernel is on it, is on it differently, or is not any more.
+    Unikernel(Name),
+    /// The same of the policy of this path.
+    Policy(Path),
+}
+
+/// The image of a unikernel that was taken off the record in memory, and perhaps not on the disk.
+#[derive(Debug)]
+pub(super) struct Unneeded {
+    name: Name,
+    digest: [u8; 32],
+    /// The task that makes that durable, once there is one.
+    task: Option<u64>,
+}
+
+/// What is known of the file of the record.
+#[derive(Debug)]
+pub(super) struct Journal {
+    /// The next change writes the file anew: at the begin, and when it is not known what is in it.
+    whole: bool,
+    /// Entries since it was written anew.
+    appended: usize,
+    /// Entries of the record when it was.
+    entries: usize,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { whole: true, appended: 0, entries: 0 }
+    }
+}
 
 impl Vmmd {
     /// The daemon begins with what is on record: policies first, then unikernels by their priority.
@@ -20,7 +59,8 @@ impl Vmmd {
             if path.is_root() {
                 continue;
             }
-            if let Err(refusal) = self.resources.insert_policy(&path, policy) {
+            // It was accepted before, and what it admits is asked of every policy above it, too.
+            if let Err(refusal) = self.resources.adopt_policy(&path, policy) {
                 self.log(Level::Error, format!("policy {path} on record is not in force: {refusal}"));
             }
         }
@@ -32,6 +72,7 @@ impl Vmmd {
 
     fn restore(&mut self, now: Now, name: Name, recorded: RecordedUnikernel) {
         let unikernel = Unikernel {
+            typ: recorded.config.typ,
             arguments: recorded.config.arguments,
             digest: recorded.digest,
             image: None,
@@ -46,32 +87,71 @@ impl Vmmd {
         self.unikernels.insert(name, unikernel);
     }
 
-    /// The task that makes the present state durable.
-    pub(super) fn persist_task(&mut self) -> Task {
-        let unikernels = self.unikernels.iter().map(|(name, unikernel)| {
-            let config = UnikernelConfig {
-                typ: Typ::Solo5,
-                compressed: false,
-                image: Vec::new().into(),
-                arguments: unikernel.arguments.clone(),
-            };
-            (name.clone(), RecordedUnikernel { config, digest: unikernel.digest })
-        });
+    /// The task that makes a change durable: an entry more, or now and then all that is on record.
+    pub(super) fn persist_task(&mut self, changed: &Changed) -> Task {
+        let path = self.config.record();
+        let is_whole = self.is_whole_due();
+        // The task that is returned gets this number.
+        let number = self.next_task;
+        for unneeded in &mut self.unneeded {
+            if is_whole || matches!(changed, Changed::Unikernel(name) if *name == unneeded.name) {
+                unneeded.task = Some(number);
+            }
+        }
+        if is_whole {
+            let record = self.record();
+            self.journal.whole = false;
+            self.journal.appended = 0;
+            self.journal.entries = record.unikernels.len() + record.policies.len();
+            return Task::Persist { path, record: encoded(record.encode()) };
+        }
+        self.journal.appended += 1;
+        Task::Append { path, entry: encoded(self.change(changed).encode()) }
+    }
+
+    fn is_whole_due(&self) -> bool {
+        self.journal.whole || self.journal.appended >= LEAST_APPENDED.max(self.journal.entries)
+    }
+
+    fn record(&self) -> Record {
+        let unikernels = self.unikernels.iter().map(|(name, unikernel)| (name.clone(), recorded(unikernel)));
         let policies = self.resources.policies(&Path::root(), Siblings::Ascending);
         let policies = policies.into_iter().filter(|(path, _)| !path.is_root());
-        let record = Record {
+        Record {
             unikernels: unikernels.collect(),
             policies: policies.map(|(path, policy)| (path, policy.clone())).collect(),
-        };
-        // A record has no images; it reaches the limit of an encoding with some 100 000 unikernels.
-        let encoded = record.encode().unwrap_or_default();
-        Task::Persist { path: self.config.record(), record: encoded }
+        }
+    }
+
+    fn change(&self, changed: &Changed) -> Change {
+        match changed {
+            Changed::Unikernel(name) => match self.unikernels.get(name) {
+                Some(unikernel) => Change::Unikernel(name.clone(), recorded(unikernel)),
+                None => Change::NoUnikernel(name.clone()),
+            },
+            Changed::Policy(path) => match self.resources.policy(path) {
+                Some(policy) => Change::Policy(path.clone(), policy.clone()),
+                None => Change::NoPolicy(path.clone()),
+            },
+        }
     }
 
     /// Makes a change durable for which nobody waits.
-    pub(super) fn persist(&mut self) {
-        let record = self.persist_task();
+    pub(super) fn persist(&mut self, changed: &Changed) {
+        let record = self.persist_task(changed);
         self.task(record, Waiting::Persisted);
+    }
+
+    /// What is in memory is not on the disk: that is tried again.
+    pub(super) fn persist_later(&mut self, now: Now) {
+        self.timers.retain(|(_, timer)| *timer != Timer::Persist);
+        self.timers.insert((now.monotonic + RECORD_RETRY, Timer::Persist));
+    }
+
+    pub(super) fn persist_again(&mut self) {
+        if self.journal.whole && self.phase != Phase::Ended {
+            self.persist(&Changed::Policy(Path::root()));
+        }
     }
 
     /// Takes a unikernel off the record, with what it takes and, if it was the last with it, its image.
@@ -83,19 +163,20 @@ impl Vmmd {
             self.log(Level::Error, format!("{name}: {refusal}"));
         }
         // The record on disk still names the image: it goes when a record without it is durable.
-        self.unneeded.push((self.next_task, unikernel.digest));
+        self.unneeded.push(Unneeded { name: name.clone(), digest: unikernel.digest, task: None });
     }
 
     /// A record was persisted, or was not: images that it does not need any more go.
     pub(super) fn persisted(&mut self, id: TaskId, durable: bool) {
         if !durable {
+            // It is not known what the file holds now.
+            self.journal.whole = true;
             return;
         }
-        let (now, later) =
-            std::mem::take(&mut self.unneeded).into_iter().partition(|(task, _)| *task <= id.0);
+        let (now, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unneeded).into_iter().partition(|unneeded| unneeded.task == Some(id.0));
         self.unneeded = later;
-        let now: Vec<(u64, [u8; 32])> = now;
-        for (_, digest) in now {
+        for Unneeded { digest, .. } in now {
             self.drop_unused_image(&digest);
         }
     }
@@ -103,20 +184,34 @@ impl Vmmd {
     /// Removes a stored image that no unikernel has: none on record, none that is being created, and none
     /// on the record that is on disk.
     pub(super) fn drop_unused_image(&mut self, digest: &[u8; 32]) {
+        if self.tasks.values().any(|waiting| matches!(waiting, Waiting::Stored(_))) {
+            return self.doubtful.push(*digest);
+        }
         let recorded = self
             .unikernels
             .values()
             .any(|unikernel| &unikernel.digest == digest || replaced_by(unikernel, digest));
-        let on_disk = self.unneeded.iter().any(|(_, other)| other == digest);
-        let coming = self.tasks.values().any(|waiting| match waiting {
-            Waiting::Stored(prepared) => &prepared.digest == digest,
-            _ => false,
-        });
-        if !recorded && !on_disk && !coming {
+        let on_disk = self.unneeded.iter().any(|unneeded| &unneeded.digest == digest);
+        if !recorded && !on_disk {
             let path = self.config.stored_image(digest);
             self.output(Output::RemoveFile(path));
         }
     }
+}
+
+fn recorded(unikernel: &Unikernel) -> RecordedUnikernel {
+    let config = UnikernelConfig {
+        typ: unikernel.typ,
+        compressed: false,
+        image: Vec::new().into(),
+        arguments: unikernel.arguments.clone(),
+    };
+    RecordedUnikernel { config, digest: unikernel.digest }
+}
+
+/// What cannot be encoded is written as nothing, which the task refuses: it is beyond every limit.
+fn encoded(content: Result<Vec<u8>, EncodeError>) -> Vec<u8> {
+    content.map(|content| journal::entry(&content)).unwrap_or_default()
 }
 
 /// Whether a unikernel with this image waits for this one to end.

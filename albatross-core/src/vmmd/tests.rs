@@ -14,6 +14,8 @@ use albatross_proto::{
 
 use super::*;
 
+mod state;
+
 /// Images that can be looked at, see `testdata/images`.
 const NO_DEVICES: &[u8] = include_bytes!("../../../testdata/images/spt-no-devices.elf");
 const NET_SERVICE: &[u8] = include_bytes!("../../../testdata/images/spt-net-service.elf");
@@ -27,6 +29,13 @@ struct Host {
     taps: BTreeSet<String>,
     processes: BTreeMap<u32, Vec<String>>,
     record: Record,
+    /// The file that the record is in.
+    journal: Vec<u8>,
+    /// Images on the way in.
+    spools: BTreeMap<SpoolId, Vec<u8>>,
+    /// Tasks that are held back, by a part of their Debug form.
+    holding: Option<&'static str>,
+    held_tasks: Vec<(TaskId, Task)>,
     next_pid: u32,
     next_tap: u32,
     next_client: usize,
@@ -78,6 +87,10 @@ impl Host {
             taps: BTreeSet::new(),
             processes: BTreeMap::new(),
             record: record.clone(),
+            journal: Vec::new(),
+            spools: BTreeMap::new(),
+            holding: None,
+            held_tasks: Vec::new(),
             next_pid: 100,
             next_tap: 0,
             next_client: 0,
@@ -155,6 +168,14 @@ impl Host {
             Output::ConnectConsole => return Some(Input::ConsoleClosed),
             Output::SendConsole(message) if self.console_silent => self.held.push(message),
             Output::SendConsole(message) => return Some(Input::ConsoleFrame(console_answer(&message))),
+            Output::Task(id, task)
+                if self.holding.is_some_and(|part| format!("{task:?}").starts_with(part)) =>
+            {
+                self.held_tasks.push((id, task));
+            }
+            Output::OpenSpool(spool) => assert!(self.spools.insert(spool, Vec::new()).is_none()),
+            Output::FillSpool(spool, octets) => self.spools.get_mut(&spool).unwrap().extend(octets),
+            Output::DropSpool(spool) => assert!(self.spools.remove(&spool).is_some(), "dropped once"),
             Output::Task(id, task) => return Some(Input::Done(id, self.task(task))),
             Output::Kill(pid, signal) => {
                 self.killed.push((pid, signal));
@@ -182,12 +203,28 @@ impl Host {
             return Err(TaskFailure("the disk is on fire".to_owned()));
         }
         Ok(match task {
-            Task::StoreImage { path, image } => {
-                self.files.insert(path, image);
-                Outcome::Done
+            Task::StoreImage { source, compressed, limit, expected } => {
+                let sent = match source {
+                    ImageSource::Octets(octets) => octets,
+                    ImageSource::Spool(spool) => self.spools.remove(&spool).expect("the spool is there"),
+                };
+                self.store(&sent, compressed, limit, expected)?
             }
-            Task::LoadImage { path } => {
-                Outcome::Image(self.files.get(&path).ok_or_else(|| TaskFailure("gone".into()))?.clone())
+            Task::InspectImage { path, digest } => {
+                let image = self.files.get(&path).ok_or_else(|| TaskFailure("gone".into()))?;
+                if crate::image::digest(image) != digest {
+                    return Err(TaskFailure("the image is damaged".to_owned()));
+                }
+                Outcome::Inspected(crate::image::inspect(image).map_err(|e| TaskFailure(e.to_string()))?)
+            }
+            Task::SendImage { client, header, path, level } => {
+                let image = self.files.get(&path).ok_or_else(|| TaskFailure("gone".into()))?;
+                let compressed = level > 0;
+                let image = if compressed { crate::image::deflate(image, level) } else { image.clone() };
+                assert_eq!(header.sequence, 0);
+                let reply = Payload::Success(Success::UnikernelImage { compressed, image: image.into() });
+                self.replies.entry(client).or_default().push(reply);
+                Outcome::Done
             }
             Task::FindTender { .. } => Outcome::Tender("/bin/solo5-spt".into()),
             Task::PlaceImage { from, to } => {
@@ -212,10 +249,47 @@ impl Host {
                 Outcome::Process(self.next_pid)
             }
             Task::Persist { record, .. } => {
-                self.record = Record::decode(&record).unwrap();
-                Outcome::Done
+                self.journal = record;
+                self.journal_changed()
+            }
+            Task::Append { entry, .. } => {
+                self.journal.extend(entry);
+                self.journal_changed()
             }
         })
+    }
+
+    fn journal_changed(&mut self) -> Outcome {
+        let crate::journal::Contents { record, torn: 0 } = crate::journal::read(&self.journal).unwrap()
+        else {
+            panic!("nothing is torn")
+        };
+        for (name, unikernel) in &record.unikernels {
+            let path = self.vmmd.config.stored_image(&unikernel.digest);
+            assert!(self.files.contains_key(&path), "{name} on record has its image");
+        }
+        self.record = record;
+        Outcome::Done
+    }
+
+    fn store(
+        &mut self,
+        sent: &[u8],
+        compressed: bool,
+        limit: usize,
+        expected: Option<[u8; 32]>,
+    ) -> Result<Outcome, TaskFailure> {
+        let mut intake = crate::image::Intake::new(compressed, limit, expected);
+        let mut image = Vec::new();
+        let keep = |octets: &[u8]| {
+            image.extend_from_slice(octets);
+            Ok::<_, ()>(())
+        };
+        let digest = intake.feed(sent, keep).unwrap().and_then(|()| intake.finish());
+        let digest = digest.map_err(|e| TaskFailure(e.to_string()))?;
+        let inspected = crate::image::inspect(&image).map_err(|e| TaskFailure(e.to_string()))?;
+        self.files.insert(self.vmmd.config.stored_image(&digest), image);
+        Ok(Outcome::Stored { digest, image: inspected })
     }
 
     fn send(&mut self, name: &str, command: Command<'_>) -> ClientId {

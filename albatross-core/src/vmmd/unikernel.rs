@@ -7,7 +7,7 @@ use std::time::Duration;
 use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State as StatusState, Status};
 use albatross_proto::{Arguments, Int, MacAddress, Name, NetDevice, Text, Time, Typ};
 
-use super::command::Prepared;
+use super::create::Prepared;
 use super::{Config, Reach, Requester, Spawn};
 use crate::image::{Image, Target};
 use crate::mac;
@@ -21,6 +21,7 @@ const STARTUP: i32 = 50;
 /// A unikernel on record.
 #[derive(Debug)]
 pub(super) struct Unikernel {
+    pub(super) typ: Typ,
     pub(super) arguments: Arguments,
     /// SHA-256 of the image.
     pub(super) digest: [u8; 32],
@@ -64,7 +65,7 @@ pub(super) struct Start {
 /// The task that is being waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    LoadImage,
+    InspectImage,
     FindTender,
     PlaceImage,
     MakeFifo,
@@ -208,7 +209,7 @@ impl Unikernel {
             mac: derived_mac(name, net),
         });
         Info {
-            typ: Typ::Solo5,
+            typ: self.typ,
             startup: self.arguments.startup,
             fail_behaviour: self.arguments.fail_behaviour.clone(),
             cpuids: self.arguments.cpuids.clone(),

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use albatross_core::machine::{ClientId, Level, Now};
@@ -16,12 +17,15 @@ use albatross_driver::server::{CloseReason, ConnectionId, Event, Server, SourceE
 use albatross_driver::signals::Signals;
 use albatross_proto::Time;
 use albatross_proto::frame::MAX_ENCODED;
-use albatross_proto::state::Record;
 use mio::{Token, Waker};
 
+use crate::images::{Answer, Images};
+use crate::incoming::{Incoming, WHOLE};
 use crate::process::Processes;
+use crate::record::RecordFile;
+use crate::sending::Sending;
 use crate::tender::Tenders;
-use crate::{files, host, net};
+use crate::{files, host, import, net};
 
 /// The longest frame that the console daemon sends here, in octets: a short text under a name.
 const MAX_CONSOLE_FRAME: usize = 64 * 1024;
@@ -30,13 +34,18 @@ const MAX_CONSOLE_FRAME: usize = 64 * 1024;
 pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<()> {
     check_directories(&config)?;
     files::make_directories(&config.dbdir)?;
-    let record = load_record(&config, log)?;
+    let record = import::load(&config, log)?;
     let host = host::policy(&config.dbdir)?;
     let mut server = Server::new(Signals::termination()?)?;
+    server.split_above(WHOLE);
     server.listen(listener::open(common, "vmmd", log)?, MAX_ENCODED)?;
     let waker_token = server.token();
-    let waker = Waker::new(server.registry(), waker_token)?;
+    let waker = Arc::new(Waker::new(server.registry(), waker_token)?);
     let mut daemon = Daemon {
+        images: Images::new(&config, &waker),
+        incoming: Incoming::default(),
+        sending: Sending::default(),
+        record: RecordFile::new(),
         tenders: Tenders::new(&config.dbdir, waker),
         waker_token,
         console_socket: listener::socket_path(&config.tmpdir, "console"),
@@ -62,25 +71,14 @@ fn check_directories(config: &Config) -> io::Result<()> {
     Ok(())
 }
 
-/// What was persisted last. Without a record nothing was; one that cannot be read is not overwritten.
-fn load_record(config: &Config, log: &Logger) -> io::Result<Record> {
-    let path = config.record();
-    if !path.exists() {
-        if config.dbdir.join("state").exists() {
-            log.warning(
-                "the state file of another implementation is there; this version does not take it over",
-            );
-        }
-        return Ok(Record::default());
-    }
-    let bytes = files::load(&path).map_err(|TaskFailure(why)| io::Error::other(why))?;
-    Record::decode(&bytes).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
-}
-
 struct Daemon<'a> {
     vmmd: Vmmd,
     server: Server,
     tenders: Tenders,
+    images: Images,
+    incoming: Incoming,
+    sending: Sending,
+    record: RecordFile,
     waker_token: Token,
     processes: Processes,
     console_socket: PathBuf,
@@ -123,6 +121,26 @@ impl Daemon<'_> {
             Event::Connected(client) => Input::Connected(ClientId(client.0)),
             Event::Frame(connection, frame) if self.console == Some(connection) => Input::ConsoleFrame(frame),
             Event::Frame(client, frame) => Input::Frame(ClientId(client.0), frame),
+            Event::Part(connection, part) if self.console != Some(connection) => {
+                let client = ClientId(connection.0);
+                // The rest of a frame whose sender was turned away.
+                if !self.server.is_open(connection) {
+                    return;
+                }
+                match self.incoming.part(client, part, &mut self.images) {
+                    Ok(Some(input)) => input,
+                    Ok(None) => return,
+                    Err(why) => {
+                        self.log.warning(format_args!("client {}: {why}", client.0));
+                        self.server.abort(connection);
+                        Input::Closed(client)
+                    }
+                }
+            }
+            Event::Written(connection, _) => {
+                let ended = self.sending.go_on(connection, &mut self.server);
+                return self.done(ended);
+            }
             Event::Ended(connection) if self.console == Some(connection) => {
                 self.console = None;
                 self.server.abort(connection);
@@ -137,7 +155,10 @@ impl Daemon<'_> {
                 if !matches!(reason, CloseReason::Peer) {
                     self.log.warning(format_args!("client {}: {reason}", client.0));
                 }
-                Input::Closed(ClientId(client.0))
+                self.incoming.forget(ClientId(client.0), &mut self.images);
+                let ended = self.sending.forget(client);
+                self.inputs.push_back(Input::Closed(ClientId(client.0)));
+                return self.done(ended);
             }
             Event::Signal(albatross_driver::signals::Signal::SIGHUP) => return,
             Event::Signal(signal) => {
@@ -157,15 +178,33 @@ impl Daemon<'_> {
         if token == self.waker_token {
             let answers = self.tenders.answers();
             self.inputs.extend(answers.into_iter().map(|(task, result)| Input::Done(task, result)));
+            for answer in self.images.answers() {
+                let done = match answer {
+                    Answer::Done(task, result) => Some((task, result)),
+                    Answer::Ready(task, file) => self.sending.ready(task, file, &mut self.server),
+                };
+                self.done(done);
+            }
         } else if let Some(Some((pid, exit))) = self.processes.ended(token, self.server.registry()) {
             self.inputs.push_back(Input::Exited { pid, exit });
         }
     }
 
+    fn done(&mut self, ended: Option<(TaskId, Result<Outcome, TaskFailure>)>) {
+        self.inputs.extend(ended.map(|(task, result)| Input::Done(task, result)));
+    }
+
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Send(client, message) => self.server.send(ConnectionId(client.0), &message),
-            Output::Close(client) => self.server.close(ConnectionId(client.0)),
+            Output::Close(client) => {
+                // What it has begun to send is of no use to anybody.
+                self.incoming.forget(client, &mut self.images);
+                self.server.close(ConnectionId(client.0));
+            }
+            Output::OpenSpool(spool) => self.images.open(spool),
+            Output::FillSpool(spool, octets) => self.images.fill(spool, &octets),
+            Output::DropSpool(spool) => self.images.drop_spool(spool),
             Output::ConnectConsole => {
                 let result = self.connect_console();
                 self.inputs.push_back(result);
@@ -221,8 +260,19 @@ impl Daemon<'_> {
     fn task(&mut self, id: TaskId, task: Task) -> Option<Result<Outcome, TaskFailure>> {
         let done = |result: Result<(), TaskFailure>| Some(result.map(|()| Outcome::Done));
         match task {
-            Task::StoreImage { path, image } => done(files::store(&path, &image)),
-            Task::LoadImage { path } => Some(files::load(&path).map(Outcome::Image)),
+            Task::StoreImage { source, compressed, limit, expected } => {
+                self.images.store(id, source, compressed, limit, expected);
+                None
+            }
+            Task::InspectImage { path, digest } => {
+                self.images.inspect(id, path, digest);
+                None
+            }
+            Task::SendImage { client, header, path, level } => {
+                self.sending.announce(id, ConnectionId(client.0), header, level > 0);
+                self.images.prepare(id, path, level);
+                None
+            }
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
             Task::PlaceImage { from, to } => done(files::place(&from, &to)),
             Task::MakeFifo { path } => done(files::make_fifo(&path)),
@@ -231,7 +281,8 @@ impl Daemon<'_> {
                 let token = self.server.token();
                 Some(self.processes.spawn(&spawn, self.server.registry(), token).map(Outcome::Process))
             }
-            Task::Persist { path, record } => done(files::replace(&path, &record)),
+            Task::Persist { path, record } => done(self.record.replace(&path, &record)),
+            Task::Append { path, entry } => done(self.record.append(&path, &entry)),
             _ => Some(Err(TaskFailure("this daemon cannot do that".to_owned()))),
         }
     }

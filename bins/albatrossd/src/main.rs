@@ -4,10 +4,16 @@
 //! becomes its inputs. It links no TLS, X.509 or HTTP.
 
 mod daemon;
+mod export;
 mod files;
 mod host;
+mod images;
+mod import;
+mod incoming;
 mod net;
 mod process;
+mod record;
+mod sending;
 mod sys;
 mod tender;
 
@@ -29,6 +35,9 @@ albatross_driver::daemon_options! {
         /// directory of the record, images, block devices and tenders (/var/lib/albatross)
         #[argh(option, arg_name = "DIR")]
         dbdir: Option<PathBuf>,
+        /// write the state file of the OCaml implementation to FILE and end; without the daemon running
+        #[argh(option, arg_name = "FILE")]
+        export_state: Option<PathBuf>,
         /// pass the whole name in --name, not only its last label
         #[argh(switch)]
         no_drop_path: bool,
@@ -50,7 +59,11 @@ fn main() -> ExitCode {
         drop_path: !options.no_drop_path,
         overcommit: options.overcommit_memory,
     };
-    match daemon::run(&common, config, &log) {
+    let result = match options.export_state {
+        Some(file) => export::export(&config, &file, &log),
+        None => daemon::run(&common, config, &log),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.error(format_args!("{error}"));

@@ -49,9 +49,9 @@ struct Answer {
 }
 
 impl Tenders {
-    pub(crate) fn new(dbdir: &Path, waker: Waker) -> Self {
+    pub(crate) fn new(dbdir: &Path, waker: Arc<Waker>) -> Self {
         let (sender, answers) = mpsc::channel();
-        Self { dbdir: dbdir.to_owned(), known: HashMap::new(), waker: Arc::new(waker), sender, answers }
+        Self { dbdir: dbdir.to_owned(), known: HashMap::new(), waker, sender, answers }
     }
 
     /// Looks for a tender; an answer at once, or later from [`Self::answers`].

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use albatross_proto::frame::{self, FrameError, FrameReader};
+use albatross_proto::frame::{self, FrameError, FrameReader, Piece};
 
 /// Octets that are read from one connection in one turn, so that one busy peer does not keep the others
 /// waiting: a few reads of a socket buffer.
@@ -107,6 +107,11 @@ impl<S> Connection<S> {
         self.reader.set_limit(limit);
     }
 
+    /// Frames of more than `whole` octets are given in parts from now on.
+    pub const fn split_above(&mut self, whole: usize) {
+        self.reader.split_above(whole);
+    }
+
     /// Remembers what mio reports about the stream.
     pub fn ready(&mut self, event: &mio::event::Event) {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -192,13 +197,31 @@ impl<S> Connection<S> {
 }
 
 impl<S: Read> Connection<S> {
-    /// Reads at most about [`READ_PER_TURN`] octets by way of `scratch`, appends the complete frames to
+    /// The same as [`read_pieces`](Self::read_pieces) where all frames are given whole.
+    ///
+    /// # Errors
+    /// [`ConnectionError`]: nothing more can be read.
+    pub fn read(&mut self, scratch: &mut [u8], frames: &mut Vec<Vec<u8>>) -> Result<usize, ConnectionError> {
+        let mut pieces = Vec::new();
+        let result = self.read_pieces(scratch, &mut pieces);
+        frames.extend(pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Whole(frame) => Some(frame),
+            Piece::Part { .. } => None,
+        }));
+        result
+    }
+
+    /// Reads at most about [`READ_PER_TURN`] octets by way of `scratch`, appends the complete frames, and parts of long ones, to
     /// `frames`, and returns the number of octets. Frames that came before an error are in `frames`.
     ///
     /// # Errors
     /// [`ConnectionError`]: nothing more can be read. The end of the stream between two frames is no
     /// error ([`Self::has_ended`]).
-    pub fn read(&mut self, scratch: &mut [u8], frames: &mut Vec<Vec<u8>>) -> Result<usize, ConnectionError> {
+    pub fn read_pieces(
+        &mut self,
+        scratch: &mut [u8],
+        frames: &mut Vec<Piece>,
+    ) -> Result<usize, ConnectionError> {
         let mut total = 0;
         while self.can_read() && total < READ_PER_TURN {
             match self.stream.read(scratch) {
@@ -212,7 +235,7 @@ impl<S: Read> Connection<S> {
                     total += count;
                     let mut input = scratch.get(..count).unwrap_or_default();
                     while !input.is_empty() {
-                        frames.extend(self.reader.read(&mut input).map_err(ConnectionError::Frame)?);
+                        frames.extend(self.reader.read_piece(&mut input).map_err(ConnectionError::Frame)?);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,

@@ -77,6 +77,8 @@ pub enum Event {
     Connected(ConnectionId),
     /// A frame came, of any length up to the limit, zero included.
     Frame(ConnectionId, Vec<u8>),
+    /// The next octets of a frame that is longer than is given as a whole, see [`Server::split_above`].
+    Part(ConnectionId, Part),
     /// The peer sends no more, and may still wait for a reply. Close the connection unless one will come.
     Ended(ConnectionId),
     /// The connection is gone. Not reported for one that was given to [`Server::close`].
@@ -89,6 +91,17 @@ pub enum Event {
     Source(SourceEvent),
     /// Clients cannot be accepted for now; it is tried again.
     AcceptFailed(io::Error),
+}
+
+/// A part of a long frame.
+#[derive(Debug)]
+pub struct Part {
+    /// Of how many octets the frame is.
+    pub length: usize,
+    /// The octets, at least one.
+    pub octets: Vec<u8>,
+    /// These are its last.
+    pub last: bool,
 }
 
 /// What is ready about a source of the caller's own. Edge-triggered: read until it would block, or remember.
@@ -141,6 +154,8 @@ pub struct Server {
     listener: Option<Accepting>,
     clients: Clients,
     next_token: usize,
+    /// Longer frames of clients are given in parts.
+    whole: usize,
     scratch: Box<[u8]>,
     /// The users whose processes may keep silent.
     trusted: Vec<uid_t>,
@@ -170,6 +185,7 @@ impl Server {
             listener: None,
             clients: Clients::default(),
             next_token: FIRST_FREE,
+            whole: usize::MAX,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             trusted: vec![0, geteuid().as_raw()],
         })
@@ -183,6 +199,12 @@ impl Server {
         self.poll.registry().register(listener.socket_mut(), LISTENER, Interest::READABLE)?;
         self.listener = Some(Accepting { listener, limit, ready: true, paused_until: None });
         Ok(())
+    }
+
+    /// Frames of more than `whole` octets, of clients that are accepted from now on, are given in parts as they
+    /// come ([`Event::Part`]): nothing of them is kept here.
+    pub const fn split_above(&mut self, whole: usize) {
+        self.whole = whole;
     }
 
     /// Stops accepting, and removes the socket. Clients stay connected.
@@ -227,6 +249,12 @@ impl Server {
     #[must_use]
     pub fn pending(&self, connection: ConnectionId) -> usize {
         self.clients.get(connection.0).map_or(0, Connection::pending)
+    }
+
+    /// Whether `connection` is there and was not given to [`Self::close`].
+    #[must_use]
+    pub fn is_open(&self, connection: ConnectionId) -> bool {
+        self.clients.is_open(connection.0)
     }
 
     /// Changes the limit for the frames that come next on `connection`.
@@ -344,7 +372,11 @@ impl Server {
     fn insert(&mut self, mut stream: UnixStream, limit: usize, origin: Origin) -> io::Result<ConnectionId> {
         let token = self.token();
         self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.clients.insert(token.0, Connection::new(stream, limit), origin);
+        let mut connection = Connection::new(stream, limit);
+        if origin != Origin::Own {
+            connection.split_above(self.whole);
+        }
+        self.clients.insert(token.0, connection, origin);
         Ok(ConnectionId(token.0))
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
+use albatross_proto::frame::Piece;
 use mio::net::UnixStream;
 
-use super::{CloseReason, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, STEP};
+use super::{CloseReason, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, Part, STEP};
 use crate::connection::{Connection, QueueFull};
 use crate::timer::Timers;
 
@@ -61,6 +62,10 @@ impl Clients {
 
     pub(super) fn get(&self, id: usize) -> Option<&Connection<UnixStream>> {
         self.all.get(&id).map(|client| &client.connection)
+    }
+
+    pub(super) fn is_open(&self, id: usize) -> bool {
+        self.all.get(&id).is_some_and(|client| !client.closing)
     }
 
     pub(super) fn set_limit(&mut self, id: usize, limit: usize) {
@@ -191,9 +196,15 @@ impl Clients {
             if client.connection.is_paused() {
                 continue;
             }
-            let result = client.connection.read(scratch, &mut frames);
-            let got_frame = !frames.is_empty();
-            events.extend(frames.drain(..).map(|payload| Event::Frame(ConnectionId(id), payload)));
+            let result = client.connection.read_pieces(scratch, &mut frames);
+            let ends = |piece: &Piece| matches!(piece, Piece::Whole(_) | Piece::Part { last: true, .. });
+            let got_frame = frames.iter().any(ends);
+            events.extend(frames.drain(..).map(|piece| match piece {
+                Piece::Whole(payload) => Event::Frame(ConnectionId(id), payload),
+                Piece::Part { length, octets, last } => {
+                    Event::Part(ConnectionId(id), Part { length, octets, last })
+                }
+            }));
             if got_frame {
                 self.silent.remove(&id);
             }

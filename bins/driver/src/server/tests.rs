@@ -17,6 +17,7 @@ const LIMIT: usize = 1 << 20;
 struct Fixture {
     server: Server,
     path: PathBuf,
+    waiting: std::collections::VecDeque<(ConnectionId, Vec<u8>)>,
     _directory: tempfile::TempDir,
 }
 
@@ -29,7 +30,7 @@ impl Fixture {
         server.listen(listener::bind(&path, &log).unwrap(), LIMIT).unwrap();
         // The clients are of our own user; here they are strangers.
         server.trusted.clear();
-        Self { server, path, _directory: directory }
+        Self { server, path, waiting: std::collections::VecDeque::new(), _directory: directory }
     }
 
     fn connect(&self) -> Client {
@@ -44,7 +45,8 @@ impl Fixture {
             self.server.poll(Some(end), &mut events).unwrap();
             let mut found = None;
             for event in events.drain(..) {
-                found = found.or_else(|| wanted(&mut self.server, event));
+                let this = wanted(&mut self.server, event);
+                found = found.or(this);
             }
             if let Some(found) = found {
                 return found;
@@ -58,6 +60,20 @@ impl Fixture {
             Event::Frame(id, payload) => Some((id, payload)),
             _ => None,
         })
+    }
+
+    /// The next frame or part of one; those that came with it wait.
+    fn frame_or_part(&mut self) -> (ConnectionId, Vec<u8>) {
+        if self.waiting.is_empty() {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            self.until(|_, event| match event {
+                Event::Frame(id, payload) => Some(waiting.push_back((id, payload))),
+                Event::Part(id, part) => Some(waiting.push_back((id, part.octets))),
+                _ => None,
+            });
+            self.waiting = waiting;
+        }
+        self.waiting.pop_front().unwrap()
     }
 
     fn closed(&mut self) -> (ConnectionId, CloseReason) {
@@ -186,6 +202,26 @@ fn no_commands_are_taken_from_who_does_not_read_the_answers() {
     drop(fixture);
     // The rest may not have been written.
     _ = reader.join();
+}
+
+#[test]
+fn a_long_frame_comes_in_parts() {
+    let mut fixture = Fixture::new();
+    fixture.server.split_above(10);
+    let mut client = fixture.connect();
+    let long: Vec<u8> = (0..100).collect();
+    client.write_all(&[frame::frame(b"short"), frame::frame(&long), frame::frame(b"last")].concat()).unwrap();
+    let (id, first) = fixture.frame_or_part();
+    assert!(fixture.server.is_open(id));
+    assert_eq!(first, b"short");
+    let mut seen = Vec::new();
+    while seen.len() < long.len() {
+        seen.extend(fixture.frame_or_part().1);
+    }
+    assert_eq!(seen, long);
+    assert_eq!(fixture.frame_or_part(), (id, b"last".to_vec()));
+    fixture.server.close(id);
+    assert!(!fixture.server.is_open(id));
 }
 
 #[test]
