@@ -66,10 +66,13 @@ impl Fixture {
     fn frame_or_part(&mut self) -> (ConnectionId, Vec<u8>) {
         if self.waiting.is_empty() {
             let mut waiting = std::mem::take(&mut self.waiting);
-            self.until(|_, event| match event {
-                Event::Frame(id, payload) => Some(waiting.push_back((id, payload))),
-                Event::Part(id, part) => Some(waiting.push_back((id, part.octets))),
-                _ => None,
+            self.until(|_, event| {
+                waiting.push_back(match event {
+                    Event::Frame(id, payload) => (id, payload),
+                    Event::Part(id, part) => (id, part.octets),
+                    _ => return None,
+                });
+                Some(())
             });
             self.waiting = waiting;
         }
