@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +24,9 @@ use crate::files::{failure, sync_parent};
 
 /// Octets that are read at a time.
 const PIECE: usize = 64 * 1024;
-/// What the threads need: little, and no buffers on the stack.
-const STACK: usize = 128 * 1024;
+/// What the threads need: a new compressor passes over the stack, which is some 300 KiB, several times where
+/// nothing is optimised. Only what is touched is memory.
+const STACK: usize = 2 * 1024 * 1024;
 /// Images on their way in at a time: with the limit of each, what may be written to the disk before
 /// anything is admitted.
 const MAX_SPOOLS: usize = 64;
@@ -336,6 +337,8 @@ fn compressed(directory: &Path, path: &Path, level: u32) -> io::Result<File> {
     let mut deflating = Deflating::new(level);
     pieces(&from, |piece| deflating.feed(piece, |octets| to.write_all(octets)).map(Ok::<_, ()>))?.ok();
     deflating.finish(|octets| to.write_all(octets))?;
+    // The position is shared with the spool: what is sent is read from the beginning.
+    to.rewind()?;
     Ok(to)
 }
 
