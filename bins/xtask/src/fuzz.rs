@@ -53,9 +53,11 @@ fn run_target(target: &str, corpus: &Path, share: u64) -> Result<(u64, Duration,
     fs::create_dir_all(&artifacts).map_err(|error| Failure::io("make", &artifacts, error))?;
     let program = programs()?.join(target);
     let started = Instant::now();
+    // Only some targets have seeds that are kept; those of the others are made of the vectors.
+    let kept = Some(workspace().join("fuzz/corpus").join(target)).filter(|folder| folder.is_dir());
     let output = std::process::Command::new(&program)
         .arg(corpus)
-        .arg(workspace().join("fuzz/corpus").join(target))
+        .args(kept)
         .arg(format!("-runs={share}"))
         .arg(format!("-max_len={MAX_LENGTH}"))
         .arg(format!("-timeout={PATIENCE}"))
