@@ -1,23 +1,38 @@
-//! The record on the disk: a file of entries, each with a checksum.
+//! The record on the disk: a file of entries, each with checksums.
 //!
 //! The first entry is a whole [`Record`], each further one a [`Change`] of it. A change is appended, which
 //! costs the same whatever else is on record; now and then the file is replaced by one with a whole
-//! record. An entry is four octets of big-endian length, the first eight octets of the SHA-256 of what
-//! follows, and the DER of the record or change.
+//! record.
+//!
+//! ```text
+//! file  ::= "ALBREC1\n"  salt(16)  entry ..
+//! entry ::= length(4, big-endian)  check-of-content(8)  check-of-header(8)  content(length)
+//! ```
+//! The content is the DER of the record or change. A check is the first eight octets of the SHA-256 of the
+//! salt and what it is about: the content, or the length and the check before it. The salt is random and
+//! new for each file, so that nobody can put octets into an argument of a unikernel that look like an entry.
 //!
 //! A power cut can tear the last entry, which nobody was told of yet: it is left out. Anything else that is
-//! not as it was written is damage, and refused: what was acknowledged must not be lost silently.
+//! not as it was written is damage, and refused: what was acknowledged must not be lost silently. An entry
+//! is known to be the last as no header of another stands anywhere behind it.
+//!
+//! Reading takes time and memory in proportion to the file, whatever is in it.
 
 use core::fmt;
 
 use albatross_proto::DecodeError;
 use albatross_proto::state::{Change, Changing, Record};
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 
-/// Octets before the content of an entry: its length and its checksum.
-const HEADER: usize = LENGTH + CHECKSUM;
+/// What a file begins with: what it is, and the version of its form.
+const MAGIC: [u8; 8] = *b"ALBREC1\n";
+/// Octets of the salt.
+pub const SALT: usize = 16;
+/// Octets before the content of an entry: its length and the two checks.
+const HEADER: usize = LENGTH + CHECK + CHECK;
 const LENGTH: usize = 4;
-const CHECKSUM: usize = 8;
+/// Octets of a check: nothing hits it by chance, and nobody knows the salt who could try.
+const CHECK: usize = 8;
 
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +43,18 @@ pub struct Contents {
     pub torn: usize,
 }
 
+/// Makes the entries of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer {
+    salt: [u8; SALT],
+}
+
 /// Why a file is not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalError {
+    /// It does not begin as such a file does.
+    NoJournal,
     /// It does not begin with a whole record.
     NoRecord,
     /// An entry is damaged, and others follow it.
@@ -48,12 +71,62 @@ pub enum JournalError {
     },
 }
 
-/// `content`, the DER of a [`Record`] or [`Change`], as an entry.
+impl Writer {
+    /// For a file with this salt, which no other has and nobody can know before.
+    #[must_use]
+    pub const fn new(salt: [u8; SALT]) -> Self {
+        Self { salt }
+    }
+
+    /// The beginning of the file: `record` is the DER of a [`Record`].
+    #[must_use]
+    pub fn begin(&self, record: &[u8]) -> Vec<u8> {
+        [&MAGIC[..], &self.salt, &self.entry(record)].concat()
+    }
+
+    /// A further entry: `change` is the DER of a [`Change`].
+    #[must_use]
+    pub fn entry(&self, change: &[u8]) -> Vec<u8> {
+        // What is encoded has at most MAX_ENCODED octets.
+        let length = u32::try_from(change.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let content = self.check(&[change]);
+        let header = self.check(&[&length, &content]);
+        [&length[..], &content, &header, change].concat()
+    }
+
+    fn check(&self, parts: &[&[u8]]) -> [u8; CHECK] {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.salt);
+        parts.iter().for_each(|part| context.update(part));
+        let mut first = [0; CHECK];
+        first.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        first
+    }
+
+    /// The length of the content of the entry at `position` and its check, if there is a whole header.
+    fn header_at(&self, file: &[u8], position: usize) -> Option<(usize, [u8; CHECK])> {
+        let rest = file.get(position..)?;
+        let (length, rest) = rest.split_first_chunk::<LENGTH>()?;
+        let (content, rest) = rest.split_first_chunk::<CHECK>()?;
+        let (header, _) = rest.split_first_chunk::<CHECK>()?;
+        (self.check(&[length, content]) == *header)
+            .then(|| Some((usize::try_from(u32::from_be_bytes(*length)).ok()?, *content)))?
+    }
+
+    /// The content of the entry at `position` if it is whole, and where it ends.
+    fn entry_at<'f>(&self, file: &'f [u8], position: usize) -> Option<(&'f [u8], usize)> {
+        let (length, check) = self.header_at(file, position)?;
+        let begin = position.checked_add(HEADER)?;
+        let end = begin.checked_add(length)?;
+        let content = file.get(begin..end)?;
+        (self.check(&[content]) == check).then_some((content, end))
+    }
+}
+
+/// Whether a file begins as one of these.
 #[must_use]
-pub fn entry(content: &[u8]) -> Vec<u8> {
-    // What is encoded has at most MAX_ENCODED octets.
-    let length = u32::try_from(content.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [&length, checksum(content).as_slice(), content].concat()
+pub fn is_journal(file: &[u8]) -> bool {
+    file.starts_with(&MAGIC)
 }
 
 /// The record that a file holds.
@@ -61,40 +134,30 @@ pub fn entry(content: &[u8]) -> Vec<u8> {
 /// # Errors
 /// [`JournalError`].
 pub fn read(file: &[u8]) -> Result<Contents, JournalError> {
-    let Some((first, mut position)) = entry_at(file, 0) else { return Err(JournalError::NoRecord) };
-    let record = Record::decode(first).map_err(|error| JournalError::Entry { position: 0, error })?;
+    let rest = file.strip_prefix(&MAGIC).ok_or(JournalError::NoJournal)?;
+    let (salt, _) = rest.split_first_chunk::<SALT>().ok_or(JournalError::NoRecord)?;
+    let file_of = Writer::new(*salt);
+    let mut position = MAGIC.len() + SALT;
+    let (first, end) = file_of.entry_at(file, position).ok_or(JournalError::NoRecord)?;
+    let record = Record::decode(first).map_err(|error| JournalError::Entry { position, error })?;
     let mut record = Changing::from(record);
-    while position < file.len() {
-        let Some((content, end)) = entry_at(file, position) else { break };
+    position = end;
+    while let Some((content, end)) = file_of.entry_at(file, position) {
         let change = Change::decode(content).map_err(|error| JournalError::Entry { position, error })?;
         record.apply(change);
         position = end;
     }
-    if (position + 1..file.len()).any(|later| entry_at(file, later).is_some()) {
+    // Each position costs one digest of a few octets, whatever stands there.
+    if (position + 1..file.len()).any(|later| file_of.header_at(file, later).is_some()) {
         return Err(JournalError::Damaged { position });
     }
     Ok(Contents { record: record.into(), torn: file.len() - position })
 }
 
-/// The content of the entry at `position` if it is whole, and where it ends.
-fn entry_at(file: &[u8], position: usize) -> Option<(&[u8], usize)> {
-    let rest = file.get(position..)?;
-    let (length, rest) = rest.split_first_chunk::<LENGTH>()?;
-    let (expected, rest) = rest.split_first_chunk::<CHECKSUM>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length > 0)?;
-    let content = rest.get(..length)?;
-    (checksum(content) == *expected).then_some((content, position + HEADER + length))
-}
-
-fn checksum(content: &[u8]) -> [u8; CHECKSUM] {
-    let mut first = [0; CHECKSUM];
-    first.iter_mut().zip(digest(&SHA256, content).as_ref()).for_each(|(to, from)| *to = *from);
-    first
-}
-
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoJournal => f.write_str("it does not begin as a record of albatrossd does"),
             Self::NoRecord => f.write_str("it does not begin with a whole record"),
             Self::Damaged { position } => {
                 write!(f, "the entry at octet {position} is damaged, and others follow it")
@@ -117,6 +180,8 @@ mod tests {
     use super::*;
     use albatross_proto::{Int, Path, Policy};
 
+    const WRITER: Writer = Writer::new([7; SALT]);
+
     fn policy(unikernels: i32) -> Policy {
         Policy {
             cpuids: [Int::ZERO].into(),
@@ -133,10 +198,10 @@ mod tests {
 
     /// A file with so many policies, and where each entry ends.
     fn file(policies: usize) -> (Vec<u8>, Vec<usize>) {
-        let mut file = entry(&Record::default().encode().unwrap());
+        let mut file = WRITER.begin(&Record::default().encode().unwrap());
         let mut ends = vec![file.len()];
         for index in 0..policies {
-            file.extend(entry(&Change::Policy(path(index), policy(1)).encode().unwrap()));
+            file.extend(WRITER.entry(&Change::Policy(path(index), policy(1)).encode().unwrap()));
             ends.push(file.len());
         }
         (file, ends)
@@ -152,14 +217,15 @@ mod tests {
             assert_eq!(torn, end - ends[whole]);
         }
         for end in 0..ends[0] {
-            assert_eq!(read(&file[..end]), Err(JournalError::NoRecord), "{end}");
+            let expected = if end < MAGIC.len() { JournalError::NoJournal } else { JournalError::NoRecord };
+            assert_eq!(read(&file[..end]), Err(expected), "{end}");
         }
     }
 
     #[test]
     fn the_last_entry_may_be_anything_and_no_other() {
         let (file, ends) = file(4);
-        for position in 0..file.len() {
+        for position in MAGIC.len()..file.len() {
             let mut broken = file.clone();
             broken[position] ^= 0x40;
             let read = read(&broken);
@@ -176,14 +242,31 @@ mod tests {
         assert_eq!(read(&zeros).unwrap(), Contents { torn: 4096, ..read(&file).unwrap() });
     }
 
+    /// Whoever writes an argument of a unikernel cannot make a torn entry look like damage.
+    #[test]
+    fn an_entry_of_another_file_inside_a_torn_one_is_nothing() {
+        let (file, _) = file(1);
+        let forged = Writer::new([8; SALT]).entry(&Change::NoPolicy(path(0)).encode().unwrap());
+        let whole = WRITER.entry(&[&[0xff; 100][..], &forged, &[0xff; 100]].concat());
+        let torn = [&file[..], &whole[..whole.len() - 50]].concat();
+        assert_eq!(read(&torn).unwrap().torn, whole.len() - 50);
+        let own = WRITER.entry(&[&[0xff; 100][..], &WRITER.entry(b"x"), &[0xff; 100]].concat());
+        let torn = [&file[..], &own[..own.len() - 50]].concat();
+        assert_eq!(
+            read(&torn),
+            Err(JournalError::Damaged { position: file.len() }),
+            "the test finds entries"
+        );
+    }
+
     #[test]
     fn the_last_word_counts_and_what_is_no_change_is_refused() {
         let (mut file, _) = file(2);
-        file.extend(entry(&Change::Policy(path(0), policy(7)).encode().unwrap()));
-        file.extend(entry(&Change::NoPolicy(path(1)).encode().unwrap()));
+        file.extend(WRITER.entry(&Change::Policy(path(0), policy(7)).encode().unwrap()));
+        file.extend(WRITER.entry(&Change::NoPolicy(path(1)).encode().unwrap()));
         assert_eq!(read(&file).unwrap().record.policies, [(path(0), policy(7))]);
         let position = file.len();
-        file.extend(entry(b"\xbd\x00"));
+        file.extend(WRITER.entry(b"\xbd\x00"));
         assert!(matches!(read(&file), Err(JournalError::Entry { position: at, .. }) if at == position));
     }
 }

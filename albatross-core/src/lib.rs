@@ -1,6 +1,7 @@
 //! What albatross decides, without I/O: third parties embed it, the daemons drive it.
 //!
 //! * [`resources`]: the tree of policies, unikernels and block devices, and what it admits.
+//! * [`eventlog`]: the file of the event log, a chain of records.
 //! * [`image`]: what a Solo5 image says about itself.
 //! * [`journal`]: the record on the disk: entries with checksums, the last of which may be torn.
 //! * [`mac`]: the addresses of network devices that none was given for.
@@ -20,6 +21,7 @@ pub mod certificate;
 pub mod console;
 #[cfg(feature = "certificates")]
 pub mod endpoint;
+pub mod eventlog;
 pub mod image;
 #[cfg(feature = "certificates")]
 pub mod issue;

@@ -84,6 +84,8 @@ pub enum Input {
         host: Policy,
         /// What was persisted last.
         record: Record,
+        /// Random octets that nobody else knows.
+        seed: [u8; 32],
     },
     /// A client connected.
     Connected(ClientId),
@@ -468,7 +470,7 @@ impl Vmmd {
     /// The one entrance: what happened goes in, what is to be done comes out, in order.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
-            Input::Begin { host, record } => self.begin(now, host, record),
+            Input::Begin { host, record, seed } => self.begin(now, host, record, seed),
             Input::Connected(client) => {
                 self.clients.insert(client, Client::default());
             }

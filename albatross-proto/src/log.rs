@@ -1,8 +1,10 @@
 //! The event log (NEW: no other implementation has it): what is asked of it and what it records.
 
+use alloc::vec::Vec;
+
 use crate::{
-    DecodeError, Int, Text, Time,
-    codec::{Decoder, Encoder},
+    DecodeError, EncodeError, Int, Name, Text, Time,
+    codec::{self, Decoder, Encoder},
     command::History,
     reply::{Exit, skip_later_fields},
 };
@@ -32,6 +34,19 @@ pub struct LogEntry {
     pub timestamp: Time,
     /// What.
     pub event: Event,
+}
+
+/// A record of the log's file: an entry, and what it is about.
+///
+/// ```asn1
+/// LogRecord ::= SEQUENCE { name, entry LogEntry }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// What it is about; the root for the daemon that writes the log.
+    pub name: Name,
+    /// What happened, and when.
+    pub entry: LogEntry,
 }
 
 /// What happened.
@@ -77,6 +92,35 @@ impl LogCommand {
 
     pub(crate) fn read(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         History::read(from).map(Self)
+    }
+}
+
+impl LogRecord {
+    /// The record as DER.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] beyond [`crate::frame::MAX_ENCODED`].
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        codec::encode(|out| {
+            out.sequence(|out| {
+                self.name.write(out);
+                self.entry.write(out);
+            });
+        })
+    }
+
+    /// The record that `bytes` are.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the field and position.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut outer = Decoder::new(bytes);
+        let mut fields = outer.sequence("log-record")?;
+        outer.finish("log-record")?;
+        let name = Name::read(&mut fields, "log-record.name")?;
+        let entry = LogEntry::read(&mut fields)?;
+        fields.finish("log-record")?;
+        Ok(Self { name, entry })
     }
 }
 

@@ -136,7 +136,7 @@ impl Walk {
             block: Some(Int::from(999)),
             bridges: [Text::from("service")].into(),
         };
-        walk.input(&Name::default(), Input::Begin { host, record: Record::default() });
+        walk.input(&Name::default(), Input::Begin { host, record: Record::default(), seed: [3; 32] });
         walk
     }
 

@@ -1,7 +1,8 @@
 //! What is kept: the record of unikernels and policies, and the images that it needs.
 
 use albatross_proto::state::{Change, Record, RecordedUnikernel};
-use albatross_proto::{Config as UnikernelConfig, EncodeError, Name, Path, Policy};
+use albatross_proto::{Config as UnikernelConfig, Name, Path, Policy};
+use ring::digest::{Context, SHA256};
 
 use super::unikernel::{AfterStop, State, Unikernel};
 use super::{Output, Phase, RECORD_RETRY, Task, TaskId, Timer, Vmmd, Waiting};
@@ -32,26 +33,50 @@ pub(super) struct Unneeded {
 }
 
 /// What is known of the file of the record.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// The next change writes the file anew: at the begin, and when it is not known what is in it.
-    whole: bool,
+    /// What the salts of files are made of.
+    seed: [u8; 32],
+    /// How many files were begun.
+    files: u64,
+    /// Makes the entries of the file; none before the first was begun.
+    writer: Option<journal::Writer>,
+    /// It is known what is in the file: not at the begin, nor after a change that was not written.
+    known: bool,
     /// Entries since it was written anew.
     appended: usize,
     /// Entries of the record when it was.
     entries: usize,
 }
 
-impl Default for Journal {
-    fn default() -> Self {
-        Self { whole: true, appended: 0, entries: 0 }
+impl Journal {
+    /// Of a daemon that begins; `seed` is random.
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Begins a file with this record.
+    fn begin(&mut self, record: &[u8]) -> Vec<u8> {
+        self.files += 1;
+        let mut context = Context::new(&SHA256);
+        context.update(&self.seed);
+        context.update(&self.files.to_be_bytes());
+        let mut salt = [0; journal::SALT];
+        salt.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        self.writer.insert(journal::Writer::new(salt)).begin(record)
+    }
+
+    /// A further entry. Without a file there is none, which the task refuses.
+    fn entry(&self, change: &[u8]) -> Vec<u8> {
+        self.writer.as_ref().map(|writer| writer.entry(change)).unwrap_or_default()
     }
 }
 
 impl Vmmd {
     /// The daemon begins with what is on record: policies first, then unikernels by their priority.
-    pub(super) fn begin(&mut self, now: Now, host: Policy, record: Record) {
+    pub(super) fn begin(&mut self, now: Now, host: Policy, record: Record, seed: [u8; 32]) {
         self.phase = Phase::Serving;
+        self.journal = Journal::new(seed);
         if let Err(refusal) = self.resources.adopt_policy(&Path::root(), host) {
             self.log(Level::Error, format!("the host's own limits are not in force: {refusal}"));
         }
@@ -100,17 +125,20 @@ impl Vmmd {
         }
         if is_whole {
             let record = self.record();
-            self.journal.whole = false;
+            self.journal.known = true;
             self.journal.appended = 0;
             self.journal.entries = record.unikernels.len() + record.policies.len();
-            return Task::Persist { path, record: encoded(record.encode()) };
+            // What cannot be encoded is written as nothing, which the task refuses: it is beyond every limit.
+            let record = record.encode().map(|record| self.journal.begin(&record)).unwrap_or_default();
+            return Task::Persist { path, record };
         }
         self.journal.appended += 1;
-        Task::Append { path, entry: encoded(self.change(changed).encode()) }
+        let entry = self.change(changed).encode().map(|change| self.journal.entry(&change));
+        Task::Append { path, entry: entry.unwrap_or_default() }
     }
 
     fn is_whole_due(&self) -> bool {
-        self.journal.whole || self.journal.appended >= LEAST_APPENDED.max(self.journal.entries)
+        !self.journal.known || self.journal.appended >= LEAST_APPENDED.max(self.journal.entries)
     }
 
     fn record(&self) -> Record {
@@ -149,7 +177,7 @@ impl Vmmd {
     }
 
     pub(super) fn persist_again(&mut self) {
-        if self.journal.whole && self.phase != Phase::Ended {
+        if !self.journal.known && self.phase != Phase::Ended {
             self.persist(&Changed::Policy(Path::root()));
         }
     }
@@ -170,7 +198,7 @@ impl Vmmd {
     pub(super) fn persisted(&mut self, id: TaskId, durable: bool) {
         if !durable {
             // It is not known what the file holds now.
-            self.journal.whole = true;
+            self.journal.known = false;
             return;
         }
         let (now, later): (Vec<_>, Vec<_>) =
@@ -207,11 +235,6 @@ fn recorded(unikernel: &Unikernel) -> RecordedUnikernel {
         arguments: unikernel.arguments.clone(),
     };
     RecordedUnikernel { config, digest: unikernel.digest }
-}
-
-/// What cannot be encoded is written as nothing, which the task refuses: it is beyond every limit.
-fn encoded(content: Result<Vec<u8>, EncodeError>) -> Vec<u8> {
-    content.map(|content| journal::entry(&content)).unwrap_or_default()
 }
 
 /// Whether a unikernel with this image waits for this one to end.

@@ -104,7 +104,7 @@ impl Host {
             killed: Vec::new(),
             exited: false,
         };
-        host.input(Input::Begin { host: host_policy(), record });
+        host.input(Input::Begin { host: host_policy(), record, seed: [3; 32] });
         host
     }
 

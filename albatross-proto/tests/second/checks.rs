@@ -6,7 +6,8 @@
 
 use std::fmt::Debug;
 
-use albatross_proto::state::{Record, State};
+use albatross_proto::log::LogRecord;
+use albatross_proto::state::{Change, Record, State};
 use albatross_proto::{DecodeError, Wire, extension};
 
 use super::decoder::{self, Refused};
@@ -39,6 +40,22 @@ pub(crate) fn state(bytes: &[u8]) -> bool {
 pub(crate) fn record(bytes: &[u8]) -> bool {
     let Some(value) = agree(bytes, Record::decode(bytes), decoder::record(bytes)) else { return false };
     stable(&value.encode().unwrap(), |bytes| Record::decode(bytes).map(|value| value.encode().unwrap()));
+    true
+}
+
+/// Bytes as a change of our own record.
+pub(crate) fn change(bytes: &[u8]) -> bool {
+    let Some(value) = agree(bytes, Change::decode(bytes), decoder::change(bytes)) else { return false };
+    stable(&value.encode().unwrap(), |bytes| Change::decode(bytes).map(|value| value.encode().unwrap()));
+    true
+}
+
+/// Bytes as a record of the event log.
+pub(crate) fn log_record(bytes: &[u8]) -> bool {
+    let Some(value) = agree(bytes, LogRecord::decode(bytes), decoder::log_record(bytes)) else {
+        return false;
+    };
+    stable(&value.encode().unwrap(), |bytes| LogRecord::decode(bytes).map(|value| value.encode().unwrap()));
     true
 }
 

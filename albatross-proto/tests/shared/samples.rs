@@ -1,9 +1,9 @@
 //! Encodings of what no recorded vector has: what is new in this implementation, and our own record.
 
 use albatross_proto::command::{ByDigest, History, RevocationCommand};
-use albatross_proto::log::{Event, LogCommand, LogEntry, Session};
+use albatross_proto::log::{Event, LogCommand, LogEntry, LogRecord, Session};
 use albatross_proto::reply::{Exit, State as Doing, Status};
-use albatross_proto::state::{Record, RecordedUnikernel};
+use albatross_proto::state::{Change, Record, RecordedUnikernel};
 use albatross_proto::{
     Arguments, BlockDevice, Command, Config, Data, FailBehaviour, Header, Int, MacAddress, NetDevice,
     Payload, Policy, Success, Time, Typ, UnikernelCommand, Wire, extension,
@@ -14,6 +14,8 @@ pub(crate) fn samples(decoder: &str) -> Vec<Vec<u8>> {
     match decoder {
         "wire" => wires(),
         "extension" => commands().iter().map(|command| extension::encode(command).unwrap()).collect(),
+        "change" => changes().iter().map(|change| change.encode().unwrap()).collect(),
+        "log_record" => log_records().iter().map(|record| record.encode().unwrap()).collect(),
         "record" => records().iter().map(|record| record.encode().unwrap()).collect(),
         _ => Vec::new(),
     }
@@ -102,6 +104,22 @@ fn events() -> Vec<Event> {
     ]
 }
 
+/// A record of the event log for each kind of event.
+pub(crate) fn log_records() -> Vec<LogRecord> {
+    let timestamp = Time::from_unix_millis(1_700_000_000_000).unwrap();
+    let record = |event| LogRecord { name: "a:b".parse().unwrap(), entry: LogEntry { timestamp, event } };
+    events().into_iter().map(record).collect()
+}
+
+/// A change of each kind.
+pub(crate) fn changes() -> Vec<Change> {
+    let Record { unikernels, policies } = records().remove(1);
+    let unikernels = unikernels.into_iter().map(|(name, unikernel)| Change::Unikernel(name, unikernel));
+    let policies = policies.into_iter().map(|(path, policy)| Change::Policy(path, policy));
+    let removed = [Change::NoUnikernel("b:c".parse().unwrap()), Change::NoPolicy("b".parse().unwrap())];
+    unikernels.chain(policies).chain(removed).collect()
+}
+
 fn config() -> Config<'static> {
     let arguments = Arguments {
         fail_behaviour: FailBehaviour::Restart([Int::from(1), Int::from(1000)].into()),
@@ -123,7 +141,8 @@ fn config() -> Config<'static> {
     Config { typ: Typ::Solo5, compressed: true, image: vec![1, 2, 3].into(), arguments }
 }
 
-fn records() -> Vec<Record> {
+/// Records with nothing and with something.
+pub(crate) fn records() -> Vec<Record> {
     let unikernel = |image: &[u8]| RecordedUnikernel {
         config: Config { image: image.to_vec().into(), ..config() },
         digest: [9; 32],

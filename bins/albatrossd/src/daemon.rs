@@ -18,6 +18,8 @@ use albatross_driver::signals::Signals;
 use albatross_proto::Time;
 use albatross_proto::frame::MAX_ENCODED;
 use mio::{Token, Waker};
+use ring::error::Unspecified;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
@@ -36,6 +38,7 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
     files::make_directories(&config.dbdir)?;
     let record = import::load(&config, log)?;
     let host = host::policy(&config.dbdir)?;
+    let seed = random()?;
     let mut server = Server::new(Signals::termination()?)?;
     server.split_above(WHOLE);
     server.listen(listener::open(common, "vmmd", log)?, MAX_ENCODED)?;
@@ -54,11 +57,20 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
         started: Instant::now(),
         console: None,
         processes: Processes::default(),
-        inputs: VecDeque::from([Input::Begin { host, record }]),
+        inputs: VecDeque::from([Input::Begin { host, record, seed }]),
         over: false,
         log,
     };
     daemon.serve()
+}
+
+/// Octets that nobody can know.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut octets = [0; N];
+    SystemRandom::new()
+        .fill(&mut octets)
+        .map_err(|Unspecified| io::Error::other("the system gives no random octets"))?;
+    Ok(octets)
 }
 
 fn check_directories(config: &Config) -> io::Result<()> {

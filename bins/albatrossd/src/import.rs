@@ -13,6 +13,7 @@ use albatross_proto::frame::MAX_ENCODED;
 use albatross_proto::state::{Record, RecordedUnikernel, State};
 use albatross_proto::{Config as UnikernelConfig, Name};
 
+use crate::daemon::random;
 use crate::files::named;
 use crate::images::{self, Source};
 use crate::record;
@@ -49,7 +50,8 @@ fn import(config: &Config, path: &Path, bytes: &[u8], log: &Logger) -> io::Resul
     }
     let encoded = record.encode().map_err(|error| io::Error::other(error.to_string()))?;
     let file = config.record();
-    record::replace(&file, &journal::entry(&encoded), None).map_err(|error| named(&file, &error))?;
+    let content = journal::Writer::new(random()?).begin(&encoded);
+    record::replace(&file, &content, None).map_err(|error| named(&file, &error))?;
     log.info(format_args!(
         "{}: took over {} unikernels and {} policies; the file stays as it is and is not read again",
         path.display(),

@@ -19,7 +19,9 @@ mod checks;
 mod console;
 #[path = "../../../albatross-proto/tests/second/decoder/mod.rs"]
 mod decoder;
+mod files;
 mod images;
+mod large;
 #[path = "../../../albatross-proto/tests/second/mutate.rs"]
 mod mutate;
 mod text;
@@ -28,19 +30,26 @@ use albatross_proto::frame::{FrameReader, HEADER_LENGTH};
 
 pub use certificates::{chain, crl, key, pem, request};
 pub use console::console;
+pub use files::{journal, log};
 pub use images::{image, inflate, spt_loader};
+pub use large::large;
 pub use text::names;
 
 /// A check: whether the bytes were read.
 pub type Check = fn(&[u8]) -> bool;
 
 /// Every check by the name of its fuzz target.
-pub const CHECKS: [(&str, Check); 15] = [
+pub const CHECKS: [(&str, Check); 20] = [
     ("frame", frame),
     ("wire", wire),
     ("extension", extension),
     ("state", state),
     ("record", record),
+    ("change", change),
+    ("log_record", log_record),
+    ("journal", journal),
+    ("log", log),
+    ("large", large),
     ("names", names),
     ("image", image),
     ("inflate", inflate),
@@ -71,6 +80,16 @@ pub fn state(bytes: &[u8]) -> bool {
 /// Our own record, likewise.
 pub fn record(bytes: &[u8]) -> bool {
     checks::record(bytes)
+}
+
+/// A change of our own record, likewise.
+pub fn change(bytes: &[u8]) -> bool {
+    checks::change(bytes)
+}
+
+/// A record of the event log, likewise.
+pub fn log_record(bytes: &[u8]) -> bool {
+    checks::log_record(bytes)
 }
 
 /// A stream of frames, put together from pieces and taken apart at once: the same frames come out, or the

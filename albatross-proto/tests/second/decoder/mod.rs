@@ -21,7 +21,8 @@ use asn1_rs::Any;
 
 use parts::{explicit, only, sequence};
 
-pub(crate) use state::{record, state};
+pub(crate) use reply::log_record;
+pub(crate) use state::{change, record, state};
 
 /// Not what the grammar asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use albatross_proto::log::{Event, LogEntry, Session};
+use albatross_proto::log::{Event, LogEntry, LogRecord, Session};
 use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State, Status};
 use albatross_proto::{BlockDeviceInfo, Data, Int, MacAddress, Name, Success, Text, Time};
 use asn1_rs::{Any, Tag};
@@ -10,7 +10,7 @@ use asn1_rs::{Any, Tag};
 use super::{
     Refused, Result,
     config::{argv, fail_behaviour, policy, typ},
-    parts::{Parts, explicit, sequence, set},
+    parts::{Parts, explicit, only, sequence, set},
     scalars::{boolean, fixed, int, name, null, octets, set_of, text, time, utf8},
     statistics::statistics,
 };
@@ -176,6 +176,15 @@ pub(super) fn data<'a>(any: &Any<'a>) -> Result<Data<'a>> {
         30 => log_entry(&content).map(Data::Log),
         _ => Err(Refused),
     }
+}
+
+/// The record of the event log that `bytes` are.
+pub(crate) fn log_record(bytes: &[u8]) -> Result<LogRecord> {
+    let mut fields = sequence(&only(bytes)?)?;
+    let name = name(&fields.take()?)?;
+    let entry = log_entry(&fields.take()?)?;
+    fields.end()?;
+    Ok(LogRecord { name, entry })
 }
 
 fn log_entry(any: &Any<'_>) -> Result<LogEntry> {

@@ -1,6 +1,6 @@
 //! What is kept on disk.
 
-use albatross_proto::state::{Record, RecordedUnikernel, State};
+use albatross_proto::state::{Change, Record, RecordedUnikernel, State};
 use albatross_proto::{Config, Name, Path};
 use asn1_rs::Any;
 
@@ -9,7 +9,7 @@ use super::{
     config::{Version, config, config_v0, policy},
     parts::{explicit, only, sequence},
     reply::named,
-    scalars::fixed,
+    scalars::{fixed, name},
 };
 
 /// The state that a file of any version holds.
@@ -56,17 +56,43 @@ fn trie<'a, T>(any: &Any<'a>, mut read: impl FnMut(&Any<'a>) -> Result<T>) -> Re
     if twice { Err(Refused) } else { Ok(entries) }
 }
 
+fn recorded(any: &Any<'_>) -> Result<RecordedUnikernel> {
+    let mut fields = sequence(any)?;
+    let config = config(&fields.take()?, Version::V5)?.into_owned();
+    let digest = fixed(&fields.take()?)?;
+    fields.end()?;
+    Ok(RecordedUnikernel { config, digest })
+}
+
+/// The change of a record that `bytes` are.
+pub(crate) fn change(bytes: &[u8]) -> Result<Change> {
+    let (number, content) = explicit(&only(bytes)?)?;
+    match number {
+        0 => {
+            let mut fields = sequence(&content)?;
+            let name = name(&fields.take()?)?;
+            let unikernel = recorded(&fields.take()?)?;
+            fields.end()?;
+            Ok(Change::Unikernel(name, unikernel))
+        }
+        1 => name(&content).map(Change::NoUnikernel),
+        2 => {
+            let mut fields = sequence(&content)?;
+            let at = path(&name(&fields.take()?)?);
+            let policy = policy(&fields.take()?)?;
+            fields.end()?;
+            Ok(Change::Policy(at, policy))
+        }
+        3 => name(&content).map(|at| Change::NoPolicy(path(&at))),
+        _ => Err(Refused),
+    }
+}
+
 /// The record that `bytes` are.
 pub(crate) fn record(bytes: &[u8]) -> Result<Record> {
     let (30, content) = explicit(&only(bytes)?)? else { return Err(Refused) };
     let mut fields = sequence(&content)?;
-    let unikernels = named(&fields.take()?, |fields| {
-        let mut fields = sequence(&fields.take()?)?;
-        let config = config(&fields.take()?, Version::V5)?.into_owned();
-        let digest = fixed(&fields.take()?)?;
-        fields.end()?;
-        Ok(RecordedUnikernel { config, digest })
-    })?;
+    let unikernels = named(&fields.take()?, |fields| recorded(&fields.take()?))?;
     let policies = named(&fields.take()?, |fields| policy(&fields.take()?))?;
     fields.end()?;
     let policies = policies.into_iter().map(|(name, policy)| (path(&name), policy)).collect();

@@ -20,6 +20,7 @@ use albatross_core::issue::{
     KeyKind, KeyPair, ListIssuer, ListTerms, Request, Revoked, Serial, Terms, Validity, root,
 };
 use albatross_proto::frame::frame;
+use albatross_proto::state::Record;
 use albatross_proto::{Command, Time, UnikernelCommand};
 use ring::rand::SystemRandom;
 
@@ -106,11 +107,36 @@ fn messages(seeds: &Seeds, vectors: &Path) {
     }
     seeds.write("frame", "messages", &stream);
     seeds.write("frame", "empty", &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    for target in ["wire", "extension", "record"] {
+    for (name, bytes) in files(&vectors.join("wire")).into_iter().chain(files(&vectors.join("wire-old"))) {
+        if name.ends_with(".der") && name.contains("create") {
+            seeds.write("large", &name, &[&[255], &bytes[..]].concat());
+        }
+    }
+    let encoded = |record: &Record| record.encode().unwrap();
+    let changes = samples::samples("change");
+    for (index, record) in samples::records().iter().map(encoded).enumerate() {
+        seeds.write(
+            "journal",
+            &format!("record-{index}"),
+            &in_pieces(std::iter::once(&record).chain(&changes)),
+        );
+    }
+    seeds.write("log", "records", &in_pieces(samples::samples("log_record").iter()));
+    for target in ["wire", "extension", "record", "change", "log_record"] {
         for (index, bytes) in samples::samples(target).into_iter().enumerate() {
             seeds.write(target, &format!("sample-{index}"), &bytes);
         }
     }
+}
+
+/// What is written as entries of a file: each after its length in two octets. The file is whole.
+fn in_pieces<'a>(pieces: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
+    let mut bytes = vec![255, 128];
+    for piece in pieces {
+        bytes.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
+        bytes.extend(piece);
+    }
+    bytes
 }
 
 fn chains(seeds: &Seeds, folder: &Path) {
