@@ -29,8 +29,8 @@ pub mod pem;
 mod reader;
 mod server;
 
-pub use error::{CertificateError, ChainError, Position, Rule, SignatureError};
-pub(crate) use extensions::read_extensions;
+pub use error::{CertificateError, CertificateErrorKind, ChainError, Position, Rule, SignatureError};
+pub(crate) use extensions::{MAX_EVALUATED, read_extensions};
 pub(crate) use key::{Hash, SignatureAlgorithm};
 pub use key::{PublicKey, PublicKeyAlgorithm, TLS13_SCHEMES};
 pub use name::DistinguishedName;

@@ -146,7 +146,9 @@ pub fn inspect_with<E>(
         }
         let begin = if part(segment.file_offset, segment.file_size) {
             let octets = usize::try_from(segment.file_size).unwrap_or(MAX_NOTE).min(MAX_NOTE);
-            Some(read(segment.file_offset, octets)?)
+            // There can be many headers, and only two notes that are looked into.
+            let head = read(segment.file_offset, octets.min(note::DESCRIPTOR))?;
+            Some(if note::is_ours(&head) { read(segment.file_offset, octets)? } else { head })
         } else {
             None
         };

@@ -5,9 +5,10 @@
 //! record.
 //!
 //! ```text
-//! file  ::= "ALBREC1\n"  salt(16)  entry ..
-//! entry ::= length(4, big-endian)  check-of-content(8)  check-of-header(8)  content(length)
+//! file  ::= "ALBREC1\n"  salt(24)  entry ..
+//! entry ::= length(4, big-endian)  check-of-content(8)  check-of-header(8)  content(length)  zeros
 //! ```
+//! As many zeros follow an entry as make it a multiple of 16 octets, so that entries begin at such places.
 //! The content is the DER of the record or change. A check is the first eight octets of the SHA-256 of the
 //! salt and what it is about: the content, or the length and the check before it. The salt is random and
 //! new for each file, so that nobody can put octets into an argument of a unikernel that look like an entry.
@@ -27,10 +28,12 @@ use ring::digest::{Context, SHA256};
 /// What a file begins with: what it is, and the version of its form.
 const MAGIC: [u8; 8] = *b"ALBREC1\n";
 /// Octets of the salt.
-pub const SALT: usize = 16;
+pub const SALT: usize = 24;
 /// Octets before the content of an entry: its length and the two checks.
 const HEADER: usize = LENGTH + CHECK + CHECK;
 const LENGTH: usize = 4;
+/// Entries begin at multiples of this: where one could begin is known when the one before is damaged.
+const ALIGNMENT: usize = 16;
 /// Octets of a check: nothing hits it by chance, and nobody knows the salt who could try.
 const CHECK: usize = 8;
 
@@ -91,7 +94,9 @@ impl Writer {
         let length = u32::try_from(change.len()).unwrap_or(u32::MAX).to_be_bytes();
         let content = self.check(&[change]);
         let header = self.check(&[&length, &content]);
-        [&length[..], &content, &header, change].concat()
+        let mut entry = [&length[..], &content, &header, change].concat();
+        entry.resize(entry.len().next_multiple_of(ALIGNMENT), 0);
+        entry
     }
 
     fn check(&self, parts: &[&[u8]]) -> [u8; CHECK] {
@@ -119,7 +124,10 @@ impl Writer {
         let begin = position.checked_add(HEADER)?;
         let end = begin.checked_add(length)?;
         let content = file.get(begin..end)?;
-        (self.check(&[content]) == check).then_some((content, end))
+        let aligned = end.checked_next_multiple_of(ALIGNMENT)?;
+        let padding = file.get(end..aligned)?;
+        let is_whole = self.check(&[content]) == check && padding.iter().all(|octet| *octet == 0);
+        is_whole.then_some((content, aligned))
     }
 }
 
@@ -148,7 +156,8 @@ pub fn read(file: &[u8]) -> Result<Contents, JournalError> {
         position = end;
     }
     // Each position costs one digest of a few octets, whatever stands there.
-    if (position + 1..file.len()).any(|later| file_of.header_at(file, later).is_some()) {
+    if (position..file.len()).step_by(ALIGNMENT).skip(1).any(|later| file_of.header_at(file, later).is_some())
+    {
         return Err(JournalError::Damaged { position });
     }
     Ok(Contents { record: record.into(), torn: file.len() - position })
@@ -247,10 +256,10 @@ mod tests {
     fn an_entry_of_another_file_inside_a_torn_one_is_nothing() {
         let (file, _) = file(1);
         let forged = Writer::new([8; SALT]).entry(&Change::NoPolicy(path(0)).encode().unwrap());
-        let whole = WRITER.entry(&[&[0xff; 100][..], &forged, &[0xff; 100]].concat());
+        let whole = WRITER.entry(&[&[0xff; 108][..], &forged, &[0xff; 100]].concat());
         let torn = [&file[..], &whole[..whole.len() - 50]].concat();
         assert_eq!(read(&torn).unwrap().torn, whole.len() - 50);
-        let own = WRITER.entry(&[&[0xff; 100][..], &WRITER.entry(b"x"), &[0xff; 100]].concat());
+        let own = WRITER.entry(&[&[0xff; 108][..], &WRITER.entry(b"x"), &[0xff; 100]].concat());
         let torn = [&file[..], &own[..own.len() - 50]].concat();
         assert_eq!(
             read(&torn),

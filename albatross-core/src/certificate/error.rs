@@ -8,7 +8,17 @@ use der::{ErrorKind, asn1::ObjectIdentifier};
 /// Bytes that are no certificate (or request, or key) that is read here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum CertificateError {
+pub struct CertificateError {
+    /// The byte of the DER at which the field begins that is not what it should be.
+    pub position: usize,
+    /// Which field, and what is wrong with it.
+    pub kind: CertificateErrorKind,
+}
+
+/// What is wrong with a field of a certificate (or request, or key).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateErrorKind {
     /// Not DER, or another type than the field has.
     Der {
         /// The field that was read, as RFC 5280 names it.
@@ -40,6 +50,13 @@ pub enum CertificateError {
     },
     /// More extensions than are looked at.
     TooManyExtensions {
+        /// How many are.
+        limit: usize,
+    },
+    /// An extension that is evaluated and has more octets than are looked at.
+    LongExtension {
+        /// The extension.
+        field: &'static str,
         /// How many are.
         limit: usize,
     },
@@ -178,7 +195,29 @@ pub enum Rule {
     },
 }
 
+impl CertificateErrorKind {
+    /// This is wrong with `value`, part of what is read. The position is an address until
+    /// [`CertificateError::within`] is told where all of that begins.
+    pub(crate) fn at(self, value: &[u8]) -> CertificateError {
+        CertificateError { position: value.as_ptr().addr(), kind: self }
+    }
+}
+
+impl CertificateError {
+    /// The error of reading `whole`.
+    pub(crate) fn within(self, whole: &[u8]) -> Self {
+        let position = self.position.saturating_sub(whole.as_ptr().addr()).min(whole.len());
+        Self { position, ..self }
+    }
+}
+
 impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at byte {})", self.kind, self.position)
+    }
+}
+
+impl fmt::Display for CertificateErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Der { field, kind } => write!(f, "{field} cannot be read: {kind}"),
@@ -188,6 +227,7 @@ impl fmt::Display for CertificateError {
             Self::SerialNumber => f.write_str("serialNumber is not positive or longer than 20 octets"),
             Self::DuplicateExtension { oid } => write!(f, "extension {oid} stands there twice"),
             Self::TooManyExtensions { limit } => write!(f, "more than {limit} extensions"),
+            Self::LongExtension { field, limit } => write!(f, "{field} has more than {limit} octets"),
             Self::PathLengthWithoutCa => f.write_str("basicConstraints limit the path of what is no CA"),
         }
     }

@@ -5,14 +5,16 @@ use std::ops::Range;
 use albatross_proto::extension;
 use der::{
     Decode, Reader, SliceReader, Tag,
-    asn1::{BitStringRef, ObjectIdentifier, OctetStringRef},
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef},
 };
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage,
     name::{GeneralName, GeneralNames},
 };
 
-use super::{CertificateError, any, content, oid, parse::range_in, read_all};
+use super::{
+    CertificateError, CertificateErrorKind, any, content, oid, parse::range_in, read_all, reader::not_der,
+};
 
 /// `digitalSignature`, the first bit of `KeyUsage`.
 const DIGITAL_SIGNATURE: usize = 0;
@@ -22,6 +24,11 @@ const KEY_CERT_SIGN: usize = 5;
 /// The most extensions in one certificate: the profiles here have six; each is looked for among all
 /// before it, so their number is bounded.
 const MAX_EXTENSIONS: usize = 64;
+
+/// The most octets of an extension that is taken apart, which Albatross's is not here: what is made of a list
+/// of names takes many times its octets, before anybody has proved who he is. webpki has 64 KiB for all of a
+/// certificate.
+pub(crate) const MAX_EVALUATED: usize = 16 * 1024;
 
 /// What the extensions of a certificate say, as far as it is evaluated here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,12 +89,13 @@ pub(crate) fn read_extensions<'a>(
     read_all(list, "extensions", |from| {
         while !from.is_finished() {
             let fields = content(from, Tag::Sequence, "extensions")?;
+            let refused = |kind: CertificateErrorKind| Err(kind.at(fields));
             let extension = read_all(fields, "extensions", read_extension)?;
             if seen.contains(&extension.oid) {
-                return Err(CertificateError::DuplicateExtension { oid: extension.oid });
+                return refused(CertificateErrorKind::DuplicateExtension { oid: extension.oid });
             }
             if seen.len() == MAX_EXTENSIONS {
-                return Err(CertificateError::TooManyExtensions { limit: MAX_EXTENSIONS });
+                return refused(CertificateErrorKind::TooManyExtensions { limit: MAX_EXTENSIONS });
             }
             seen.push(extension.oid);
             visit(extension)?;
@@ -100,11 +108,14 @@ fn read_extension<'a>(from: &mut SliceReader<'a>) -> Result<Extension<'a>, Certi
     const FIELD: &str = "extensions";
     let oid = any(from, FIELD)?;
     let is_boolean = Tag::peek(from).is_ok_and(|tag| tag == Tag::Boolean);
-    let critical = is_boolean && any::<bool>(from, FIELD)?;
-    if is_boolean && !critical {
+    let critical = is_boolean && {
+        let flag: AnyRef<'_> = any(from, FIELD)?;
         // DER leaves a default out.
-        return Err(CertificateError::Der { field: FIELD, kind: Tag::Boolean.value_error() });
-    }
+        let is_true = flag
+            .decode_as::<bool>()
+            .and_then(|flag| if flag { Ok(true) } else { Err(Tag::Boolean.value_error().into()) });
+        is_true.map_err(|error| not_der(FIELD, &error).at(flag.value()))?
+    };
     let value: &OctetStringRef = any(from, FIELD)?;
     Ok(Extension { oid, critical, value: value.as_bytes() })
 }
@@ -131,7 +142,7 @@ impl Extensions {
                     server: purposes.contains(&oid::SERVER_AUTH),
                 });
             }
-            oid::SUBJECT_ALT_NAME => self.take_names(&decode(value, "subjectAltName")?)?,
+            oid::SUBJECT_ALT_NAME => self.take_names(value)?,
             extension::OID => {
                 self.command = Some(range_in(whole, value));
                 self.command_is_critical = critical;
@@ -164,14 +175,15 @@ impl Extensions {
         Ok(())
     }
 
-    fn take_names(&mut self, names: &GeneralNames) -> Result<(), CertificateError> {
+    fn take_names(&mut self, value: &[u8]) -> Result<(), CertificateError> {
+        let names: GeneralNames = decode(value, "subjectAltName")?;
         if names.is_empty() {
-            return Err(CertificateError::Empty { field: "subjectAltName" });
+            return Err(CertificateErrorKind::Empty { field: "subjectAltName" }.at(value));
         }
         for name in names {
             match name {
                 GeneralName::DnsName(name) => self.dns_names.push(name.as_str().to_owned()),
-                GeneralName::IpAddress(address) => self.ip_addresses.push(address.as_bytes().to_vec()),
+                GeneralName::IpAddress(address) => self.ip_addresses.push(address.into_bytes().into()),
                 _ => {}
             }
         }
@@ -183,13 +195,16 @@ fn decode<'a, T>(value: &'a [u8], field: &'static str) -> Result<T, CertificateE
 where
     T: Decode<'a, Error = der::Error>,
 {
-    T::from_der(value).map_err(|error| CertificateError::Der { field, kind: error.kind() })
+    if value.len() > MAX_EVALUATED {
+        return Err(CertificateErrorKind::LongExtension { field, limit: MAX_EVALUATED }.at(value));
+    }
+    T::from_der(value).map_err(|error| not_der(field, &error).at(value))
 }
 
 fn read_basic(value: &[u8], critical: bool) -> Result<Basic, CertificateError> {
     let BasicConstraints { ca, path_len_constraint } = decode(value, "basicConstraints")?;
     if path_len_constraint.is_some() && !ca {
-        return Err(CertificateError::PathLengthWithoutCa);
+        return Err(CertificateErrorKind::PathLengthWithoutCa.at(value));
     }
     Ok(Basic { critical, ca, path_length: path_len_constraint })
 }
@@ -198,7 +213,7 @@ fn read_basic(value: &[u8], critical: bool) -> Result<Basic, CertificateError> {
 fn read_usage(value: &[u8]) -> Result<Usage, CertificateError> {
     let bits: BitStringRef<'_> = decode(value, "keyUsage")?;
     if bits.is_empty() {
-        return Err(CertificateError::Empty { field: "keyUsage" });
+        return Err(CertificateErrorKind::Empty { field: "keyUsage" }.at(value));
     }
     let bit = |position| bits.get(position).unwrap_or(false);
     Ok(Usage { digital_signature: bit(DIGITAL_SIGNATURE), cert_sign: bit(KEY_CERT_SIGN) })

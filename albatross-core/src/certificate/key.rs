@@ -8,7 +8,7 @@ use p521::ecdsa::signature::hazmat::PrehashVerifier;
 use ring::{digest, signature as ring_signature};
 use spki::AlgorithmIdentifierRef;
 
-use super::{CertificateError, SignatureError, any, content, oid, read_all};
+use super::{CertificateError, CertificateErrorKind, SignatureError, any, content, oid, read_all};
 
 /// Octets of a coordinate on P-521.
 const P521_OCTETS: usize = 66;
@@ -69,6 +69,10 @@ impl PublicKey {
     /// # Errors
     /// [`CertificateError`] where this is not its DER.
     pub fn from_spki(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read_spki(der).map_err(|error| error.within(der))
+    }
+
+    pub(crate) fn read_spki(der: &[u8]) -> Result<Self, CertificateError> {
         const FIELD: &str = "subjectPublicKeyInfo";
         let fields = read_all(der, FIELD, |from| content(from, Tag::Sequence, FIELD))?;
         let (algorithm, bits) = read_all(fields, FIELD, |from| {
@@ -76,7 +80,9 @@ impl PublicKey {
             let bits: BitStringRef<'_> = any(from, FIELD)?;
             Ok((algorithm, bits))
         })?;
-        let bits = bits.as_bytes().ok_or(CertificateError::UnusedBits { field: FIELD })?;
+        let bits = bits
+            .as_bytes()
+            .ok_or_else(|| CertificateErrorKind::UnusedBits { field: FIELD }.at(bits.raw_bytes()))?;
         Ok(Self { spki: der.to_vec(), bits: bits.to_vec(), algorithm: key_algorithm(algorithm) })
     }
 

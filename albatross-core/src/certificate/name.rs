@@ -7,7 +7,7 @@ use der::{
     asn1::{AnyRef, ObjectIdentifier},
 };
 
-use super::{CertificateError, any, content, oid, read_all};
+use super::{CertificateError, CertificateErrorKind, any, content, oid, read_all};
 
 /// A distinguished name as it stands in a certificate. Two are equal when their DER is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,7 @@ fn attribute<'a>(
             }
             _ => false,
         });
-        Ok((oid, text.ok_or(CertificateError::NameNotText { field })?))
+        let text = text.ok_or_else(|| CertificateErrorKind::NameNotText { field }.at(value.value()))?;
+        Ok((oid, text))
     })
 }

@@ -7,8 +7,8 @@ use der::{Reader, SliceReader, Tag, TagNumber, asn1::BitStringRef};
 use spki::AlgorithmIdentifierRef;
 
 use super::{
-    CertificateError, DistinguishedName, PublicKey, SignatureAlgorithm, SignatureError, any, content,
-    extensions::Extensions, raw, read_all,
+    CertificateError, CertificateErrorKind, DistinguishedName, PublicKey, SignatureAlgorithm, SignatureError,
+    any, content, extensions::Extensions, raw, read_all,
 };
 
 /// The most octets of a serial number (RFC 5280 section 4.1.2.2).
@@ -62,7 +62,8 @@ impl<'a> Certificate<'a> {
     /// # Errors
     /// [`CertificateError`] says which field is not what it should be.
     pub fn from_der(der: &'a [u8]) -> Result<Self, CertificateError> {
-        Ok(Self { fields: Fields::read(der)?, der: Cow::Borrowed(der) })
+        let fields = Fields::read(der).map_err(|error| error.within(der))?;
+        Ok(Self { fields, der: Cow::Borrowed(der) })
     }
 
     /// The same for DER of its own.
@@ -70,7 +71,8 @@ impl<'a> Certificate<'a> {
     /// # Errors
     /// As [`Certificate::from_der`].
     pub fn from_vec(der: Vec<u8>) -> Result<Certificate<'static>, CertificateError> {
-        Ok(Certificate { fields: Fields::read(&der)?, der: Cow::Owned(der) })
+        let fields = Fields::read(&der).map_err(|error| error.within(&der))?;
+        Ok(Certificate { fields, der: Cow::Owned(der) })
     }
 
     /// The same certificate with DER of its own.
@@ -232,7 +234,7 @@ impl Fields {
             read_all(validity, "validity", |from| Ok((read_time(from)?, read_time(from)?)))?;
         let subject = raw(from, Tag::Sequence, "subject")?;
         DistinguishedName::check(subject, "subject")?;
-        let key = PublicKey::from_spki(raw(from, Tag::Sequence, "subjectPublicKeyInfo")?)?;
+        let key = PublicKey::read_spki(raw(from, Tag::Sequence, "subjectPublicKeyInfo")?)?;
         let extensions = read_extension_field(der, from)?;
         Ok(Self {
             tbs: range_in(der, signed.tbs),
@@ -261,8 +263,9 @@ impl<'a> Signed<'a> {
             let identifier: AlgorithmIdentifierRef<'a> =
                 read_all(raw_algorithm, "signatureAlgorithm", |from| any(from, "signatureAlgorithm"))?;
             let signature: BitStringRef<'a> = any(from, "signatureValue")?;
-            let signature =
-                signature.as_bytes().ok_or(CertificateError::UnusedBits { field: "signatureValue" })?;
+            let signature = signature.as_bytes().ok_or_else(|| {
+                CertificateErrorKind::UnusedBits { field: "signatureValue" }.at(signature.raw_bytes())
+            })?;
             let algorithm = SignatureAlgorithm::of(identifier);
             Ok(Self { tbs, content, raw_algorithm, algorithm, signature })
         })
@@ -295,7 +298,7 @@ fn read_serial<'a>(from: &mut SliceReader<'a>) -> Result<&'a [u8], CertificateEr
     };
     let padded = matches!(serial, [0, second, ..] if second & 0x80 == 0);
     if negative_or_zero || padded || serial.len() > MAX_SERIAL {
-        return Err(CertificateError::SerialNumber);
+        return Err(CertificateErrorKind::SerialNumber.at(serial));
     }
     Ok(serial)
 }

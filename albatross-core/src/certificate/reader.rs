@@ -1,8 +1,8 @@
-//! Reading DER with a name for each field, on `der`'s reader.
+//! Reading DER with a name for each field, on `der`'s reader. Errors know where their field stands.
 
 use der::{Decode, Reader, SliceReader, Tag, asn1::AnyRef};
 
-use super::CertificateError;
+use super::{CertificateError, CertificateErrorKind};
 
 /// Reads `bytes` to the last octet.
 pub(crate) fn read_all<'a, T>(
@@ -10,14 +10,14 @@ pub(crate) fn read_all<'a, T>(
     field: &'static str,
     read: impl FnOnce(&mut SliceReader<'a>) -> Result<T, CertificateError>,
 ) -> Result<T, CertificateError> {
-    let failed = |error: der::Error| CertificateError::Der { field, kind: error.kind() };
     if bytes.is_empty() {
         // `der` has no reader of nothing; a field that is read here has content.
-        return Err(CertificateError::Empty { field });
+        return Err(CertificateErrorKind::Empty { field }.at(bytes));
     }
-    let mut reader = SliceReader::new(bytes).map_err(failed)?;
+    let mut reader = SliceReader::new(bytes).map_err(|error| not_der(field, &error).at(bytes))?;
     let value = read(&mut reader)?;
-    reader.finish().map_err(failed)?;
+    let rest = rest(&reader);
+    reader.finish().map_err(|error| not_der(field, &error).at(rest))?;
     Ok(value)
 }
 
@@ -26,7 +26,8 @@ pub(crate) fn any<'a, T>(from: &mut SliceReader<'a>, field: &'static str) -> Res
 where
     T: Decode<'a, Error = der::Error>,
 {
-    T::decode(from).map_err(|error| CertificateError::Der { field, kind: error.kind() })
+    let before = from.clone();
+    T::decode(from).map_err(|error| not_der(field, &error).at(rest(&before)))
 }
 
 /// The content octets of the next value, which has this tag.
@@ -35,10 +36,9 @@ pub(crate) fn content<'a>(
     tag: Tag,
     field: &'static str,
 ) -> Result<&'a [u8], CertificateError> {
+    let before = from.clone();
     let value: AnyRef<'a> = any(from, field)?;
-    der::Tagged::tag(&value)
-        .assert_eq(tag)
-        .map_err(|error| CertificateError::Der { field, kind: error.kind() })?;
+    der::Tagged::tag(&value).assert_eq(tag).map_err(|error| not_der(field, &error).at(rest(&before)))?;
     Ok(value.value())
 }
 
@@ -48,7 +48,21 @@ pub(crate) fn raw<'a>(
     tag: Tag,
     field: &'static str,
 ) -> Result<&'a [u8], CertificateError> {
-    let failed = |error: der::Error| CertificateError::Der { field, kind: error.kind() };
-    Tag::peek(from).and_then(|found| found.assert_eq(tag)).map_err(failed)?;
-    from.tlv_bytes().map_err(failed)
+    let before = from.clone();
+    Tag::peek(from)
+        .and_then(|found| found.assert_eq(tag))
+        .and_then(|_| from.tlv_bytes())
+        .map_err(|error| not_der(field, &error).at(rest(&before)))
+}
+
+/// What a reader has not read yet.
+fn rest<'a>(reader: &SliceReader<'a>) -> &'a [u8] {
+    let mut reader = reader.clone();
+    let length = reader.remaining_len();
+    // All that remains is there.
+    reader.read_slice(length).unwrap_or_default()
+}
+
+pub(crate) fn not_der(field: &'static str, error: &der::Error) -> CertificateErrorKind {
+    CertificateErrorKind::Der { field, kind: error.kind() }
 }

@@ -27,7 +27,7 @@ pub const MAX_NAME: usize = 67;
 /// A segment of notes shorter than this is broken: lengths and kind of a note.
 const SHORTEST_SEGMENT: u64 = 12;
 /// Where the descriptor begins in a note that has the name of Solo5.
-const DESCRIPTOR: usize = 20;
+pub(super) const DESCRIPTOR: usize = 20;
 const NAME: &[u8; 6] = b"Solo5\0";
 const ABI: u32 = u32::from_le_bytes(*b"ABI1");
 const MANIFEST: u32 = u32::from_le_bytes(*b"MFT1");
@@ -142,6 +142,11 @@ impl Notes {
         let devices = self.devices.ok_or(ImageError::NoManifest)?;
         Ok(Image { target, abi_version, devices })
     }
+}
+
+/// Whether a segment that begins so is a note that says something here.
+pub(super) fn is_ours(head: &[u8]) -> bool {
+    matches!(solo5_note(head), Some((_, ABI | MANIFEST)))
 }
 
 /// The length of the descriptor and the kind, if this is a note of Solo5.

@@ -8,8 +8,8 @@ use ring::rand::SecureRandom;
 
 use super::{IssueError, Profile, SigningKey, encode};
 use crate::certificate::{
-    CertificateError, DistinguishedName, PublicKey, SignatureError, any, content, oid, pem, range_in, raw,
-    read_all, read_extensions,
+    CertificateError, CertificateErrorKind, DistinguishedName, PublicKey, SignatureError, any, content, oid,
+    pem, range_in, raw, read_all, read_extensions,
 };
 
 /// A request: a CommonName, a key, and perhaps a command. Its signature was checked.
@@ -31,7 +31,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// [`IssueError`]: not a request, a wrong signature, an Albatross extension that cannot be read.
     pub fn from_der(der: &'a [u8]) -> Result<Self, IssueError> {
-        let mut fields = Fields::read(der)?;
+        let mut fields = Fields::read(der).map_err(|error| error.within(der))?;
         fields.signature?;
         if !fields.key.is_usable() {
             return Err(IssueError::RequestKey);
@@ -132,16 +132,14 @@ impl<'a> Fields<'a> {
         const FIELD: &str = "certificationRequestInfo";
         let signed = crate::certificate::Signed::read(der, "certificationRequest")?;
         let mut fields = read_all(signed.content, FIELD, |from| {
-            let version: u8 = any(from, "version")?;
-            if version != 0 {
-                return Err(CertificateError::Der {
-                    field: "version",
-                    kind: der::ErrorKind::Value { tag: Tag::Integer },
-                });
+            let version = content(from, Tag::Integer, "version")?;
+            if version != [0] {
+                let kind = der::ErrorKind::Value { tag: Tag::Integer };
+                return Err(CertificateErrorKind::Der { field: "version", kind }.at(version));
             }
             let subject = raw(from, Tag::Sequence, "subject")?;
             DistinguishedName::check(subject, "subject")?;
-            let key = PublicKey::from_spki(raw(from, Tag::Sequence, "subjectPKInfo")?)?;
+            let key = PublicKey::read_spki(raw(from, Tag::Sequence, "subjectPKInfo")?)?;
             let command = read_attributes(from)?;
             Ok(Self { subject, key, command, signature: Ok(()) })
         })?;
@@ -191,7 +189,7 @@ fn read_attribute<'a>(
     }
     read_extensions(list, |extension| {
         if extension.oid == extension::OID && command.replace(extension.value).is_some() {
-            return Err(CertificateError::DuplicateExtension { oid: extension.oid });
+            return Err(CertificateErrorKind::DuplicateExtension { oid: extension.oid }.at(extension.value));
         }
         Ok(())
     })

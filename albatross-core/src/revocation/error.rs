@@ -69,6 +69,11 @@ pub enum ListErrorKind {
         /// How many are.
         limit: usize,
     },
+    /// An extension that is evaluated and has more octets than are looked at.
+    LongExtension {
+        /// How many are.
+        limit: usize,
+    },
     /// A critical extension that is not known here.
     UnknownCriticalExtension {
         /// Which.
@@ -201,6 +206,7 @@ impl fmt::Display for ListErrorKind {
             Self::Reason => f.write_str("is none that a complete list has"),
             Self::DuplicateExtension { oid } => write!(f, "has extension {oid} twice"),
             Self::TooManyExtensions { limit } => write!(f, "has more than {limit} extensions"),
+            Self::LongExtension { limit } => write!(f, "has more than {limit} octets"),
             Self::UnknownCriticalExtension { oid } => write!(f, "has the unknown critical extension {oid}"),
             Self::Delta => f.write_str("is that of a delta list: make a complete one"),
             Self::Partial => f.write_str("is that of a list for some certificates only: make a complete one"),

@@ -4,7 +4,7 @@ use der::{Decode, asn1::ObjectIdentifier};
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 use super::{ListError, ListErrorKind, ListNumber, Reason, Value, reader::tag};
-use crate::certificate::oid::AUTHORITY_KEY_ID;
+use crate::certificate::{MAX_EVALUATED, oid::AUTHORITY_KEY_ID};
 
 /// `id-ce-cRLNumber`
 pub(crate) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
@@ -145,6 +145,11 @@ fn read_number(value: &Value<'_>) -> Result<ListNumber, ListError> {
 }
 
 fn read_key_id(value: &Value<'_>) -> Result<AuthorityKeyIdentifier, ListError> {
+    if value.content().len() > MAX_EVALUATED {
+        return Err(
+            value.error("authorityKeyIdentifier", ListErrorKind::LongExtension { limit: MAX_EVALUATED })
+        );
+    }
     AuthorityKeyIdentifier::from_der(value.content())
         .map_err(|_| value.error("authorityKeyIdentifier", ListErrorKind::Value))
 }

@@ -294,5 +294,5 @@ fn check_name(issuer: &Value<'_>) -> Result<(), ListError> {
     }
     DistinguishedName::check(issuer.raw(), "issuer")
         .map(|_| ())
-        .map_err(|error| issuer.error("issuer", ListErrorKind::Issuer(error)))
+        .map_err(|error| issuer.error("issuer", ListErrorKind::Issuer(error.within(issuer.raw()))))
 }

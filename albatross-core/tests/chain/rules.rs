@@ -1,8 +1,8 @@
 //! Each rule of the verifier broken once, in a chain that is right in all else.
 
 use albatross_core::certificate::{
-    Certificate, CertificateError, ChainError, MAX_CHAIN, NothingRevoked, Position, Revocation, Root, Rule,
-    SignatureError, chain_from_der, verify, verify_server,
+    Certificate, CertificateError, CertificateErrorKind, ChainError, MAX_CHAIN, NothingRevoked, Position,
+    Revocation, Root, Rule, SignatureError, chain_from_der, verify, verify_server,
 };
 use albatross_core::issue::{Issuer, KeyPair, SigningKey};
 use albatross_proto::Time;
@@ -202,7 +202,7 @@ fn path_length() {
     story.verify().unwrap();
     let without_ca = tlv(0x30, &tlv(0x02, &[0]));
     let error = malformed(|leaf| leaf.with(forge::BASIC_CONSTRAINTS, true, &without_ca));
-    assert_eq!(error, CertificateError::PathLengthWithoutCa);
+    assert_eq!(error.kind, CertificateErrorKind::PathLengthWithoutCa);
 }
 
 #[test]
@@ -257,21 +257,43 @@ fn extensions_that_are_refused() {
 #[test]
 fn certificates_that_cannot_be_read() {
     let twice = malformed(|leaf| leaf.change(|leaf| leaf.extensions.push(leaf.extensions[0].clone())));
-    assert!(matches!(twice, CertificateError::DuplicateExtension { .. }));
+    assert!(matches!(twice.kind, CertificateErrorKind::DuplicateExtension { .. }));
     for serial in [vec![], vec![0], vec![0x80], vec![0, 1], vec![1; 21]] {
         let error = malformed(|leaf| leaf.change(|leaf| leaf.serial = serial));
-        assert_eq!(error, CertificateError::SerialNumber);
+        assert_eq!(error.kind, CertificateErrorKind::SerialNumber);
     }
     malformed(|leaf| leaf.change(|leaf| leaf.unique_id = true));
     let many = malformed(|leaf| {
         leaf.change(|leaf| leaf.extensions = (0..65).map(|n| (vec![0x2a, n], false, vec![])).collect())
     });
-    assert!(matches!(many, CertificateError::TooManyExtensions { .. }));
+    assert!(matches!(many.kind, CertificateErrorKind::TooManyExtensions { .. }));
     let mut latin = forge::name("h\u{e9}llo");
     let at = latin.iter().position(|octet| *octet == 0xc3).unwrap();
     latin[at] = b'\xff';
     let not_text = malformed(|leaf| leaf.change(|leaf| leaf.subject = latin));
-    assert_eq!(not_text, CertificateError::NameNotText { field: "subject" });
+    assert_eq!(not_text.kind, CertificateErrorKind::NameNotText { field: "subject" });
+}
+
+/// An error says where the field begins that is at fault.
+#[test]
+fn errors_know_their_place() {
+    let story = Story::new();
+    let der = story.leaf.der(&story.middle_key);
+    let find = |what: &[u8]| der.windows(what.len()).position(|part| part == what).unwrap();
+    let at = find(&story.leaf.subject);
+    let mut spoilt = der.clone();
+    spoilt[at] = 0x31;
+    let error = Certificate::from_der(&spoilt).unwrap_err();
+    assert_eq!(error.position, at);
+    assert_eq!(error.to_string(), format!("{} (at byte {at})", error.kind));
+    assert!(error.to_string().starts_with("subject cannot be read"), "{error}");
+    let at = find(forge::KEY_USAGE) + 3 + 3 + 2;
+    spoilt.clone_from(&der);
+    spoilt[at] = 0x04;
+    assert_eq!(Certificate::from_der(&spoilt).unwrap_err().position, at);
+    assert_eq!(Certificate::from_der(&der[..der.len() - 1]).unwrap_err().position, 0);
+    let longer = [&der[..], b"x"].concat();
+    assert_eq!(Certificate::from_der(&longer).unwrap_err().position, der.len());
 }
 
 #[test]

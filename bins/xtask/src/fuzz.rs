@@ -1,4 +1,5 @@
-//! A long run of every fuzz target, counted.
+//! A long run of every fuzz target, counted. They take turns of the same time until all of them together have
+//! done what was asked for, so that a slow one does not hold up the others.
 //!
 //! Nothing that the targets look at has `unsafe` of its own, so they run without a sanitizer, which is several
 //! times as fast; overflow and debug assertions stay on. `.ci/run` runs each for a few seconds with one.
@@ -19,27 +20,43 @@ const MEMORY: u32 = 2048;
 /// libFuzzer's name for what is counted.
 const COUNT: &str = "stat::number_of_executed_units:";
 
-/// Runs all targets `executions` times together, equal shares, and prints what each did. What the fuzzer
-/// learns is kept in `corpus`, so that the next run begins where this one ended; `only` one of them if given.
+/// Runs all targets in turns of so many seconds until they were run `executions` times together, and prints
+/// what each did. What the fuzzer learns is kept in `corpus`, so that the next turn begins where the last one
+/// ended; `only` one of them if given.
 #[expect(clippy::print_stdout, reason = "it talks to a person")]
-pub(crate) fn run(executions: u64, corpus: Option<&Path>, only: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn run(
+    executions: u64,
+    seconds: u32,
+    corpus: Option<&Path>,
+    only: Option<&str>,
+) -> Result<(), Failure> {
     let corpus = corpus.map_or_else(|| target_directory().join("fuzz-corpus"), Path::to_owned);
     build()?;
     seeds(&corpus)?;
     let all = targets()?;
     let targets: Vec<&String> = all.iter().filter(|target| only.is_none_or(|only| only == *target)).collect();
-    let share = executions.div_ceil(u64::try_from(targets.len().max(1)).unwrap_or(1));
-    println!("{:<12} {:>12} {:>10}", "target", "executions", "a second");
-    let mut total = 0;
+    let mut done: Vec<(&String, u64, Duration)> =
+        targets.into_iter().map(|target| (target, 0, Duration::ZERO)).collect();
     let mut findings = Vec::new();
-    for target in targets {
-        let (count, time, found) = run_target(target, &corpus.join(target), share)?;
-        let rate = u128::from(count) * 1000 / Duration::as_millis(&time).max(1);
-        println!("{target:<12} {count:>12} {rate:>10}{}", if found.is_some() { "  FOUND" } else { "" });
-        total += count;
-        findings.extend(found);
+    let total = |done: &[(&String, u64, Duration)]| done.iter().map(|(_, count, _)| count).sum::<u64>();
+    while total(&done) < executions && findings.is_empty() && !done.is_empty() {
+        for (target, count, time) in &mut done {
+            let (more, took, found) = run_target(target, &corpus.join(target.as_str()), seconds)?;
+            println!(
+                "{target}: {more} in {} s{}",
+                took.as_secs(),
+                if found.is_some() { "  FOUND" } else { "" }
+            );
+            *count += more;
+            *time += took;
+            findings.extend(found);
+        }
     }
-    println!("{:<12} {total:>12}", "all");
+    println!("{:<12} {:>12} {:>10}", "target", "executions", "a second");
+    for (target, count, time) in &done {
+        println!("{target:<12} {count:>12} {:>10}", u128::from(*count) * 1000 / time.as_millis().max(1));
+    }
+    println!("{:<12} {:>12}", "all", total(&done));
     if findings.is_empty() {
         return Ok(());
     }
@@ -47,7 +64,7 @@ pub(crate) fn run(executions: u64, corpus: Option<&Path>, only: Option<&str>) ->
 }
 
 /// Executions, how long they took, and the end of what libFuzzer printed if it found something.
-fn run_target(target: &str, corpus: &Path, share: u64) -> Result<(u64, Duration, Option<String>), Failure> {
+fn run_target(target: &str, corpus: &Path, seconds: u32) -> Result<(u64, Duration, Option<String>), Failure> {
     fs::create_dir_all(corpus).map_err(|error| Failure::io("make", corpus, error))?;
     let artifacts = workspace().join("fuzz/artifacts").join(target);
     fs::create_dir_all(&artifacts).map_err(|error| Failure::io("make", &artifacts, error))?;
@@ -58,7 +75,7 @@ fn run_target(target: &str, corpus: &Path, share: u64) -> Result<(u64, Duration,
     let output = std::process::Command::new(&program)
         .arg(corpus)
         .args(kept)
-        .arg(format!("-runs={share}"))
+        .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-max_len={MAX_LENGTH}"))
         .arg(format!("-timeout={PATIENCE}"))
         .arg(format!("-rss_limit_mb={MEMORY}"))

@@ -76,6 +76,9 @@ struct Fuzz {
     /// how many executions over all targets (100000000)
     #[argh(option, arg_name = "N", default = "100_000_000")]
     executions: u64,
+    /// how many seconds each target runs before it is the next one's turn (60)
+    #[argh(option, arg_name = "S", default = "60")]
+    seconds: u32,
     /// where to keep what the fuzzer learns (in the target directory)
     #[argh(option, arg_name = "FOLDER")]
     corpus: Option<PathBuf>,
@@ -92,8 +95,8 @@ fn main() -> ExitCode {
         Command::Test(Test {}) => test::run(),
         Command::Measure(Measure { count }) => measure::run(count),
         Command::Links(Links {}) => links::run(),
-        Command::Fuzz(Fuzz { executions, corpus, only }) => {
-            fuzz::run(executions, corpus.as_deref(), only.as_deref())
+        Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {
+            fuzz::run(executions, seconds, corpus.as_deref(), only.as_deref())
         }
     };
     match result {

@@ -62,6 +62,9 @@ pub fn chain(bytes: &[u8]) -> bool {
     if !rest.is_empty() || ders.is_empty() {
         ders.push(rest);
     }
+    if let Some(Err(error)) = ders.first().map(|der| Certificate::from_der(der)) {
+        assert!(error.position <= ders[0].len(), "{error}");
+    }
     let Ok(chain) = chain_from_der(ders.iter().copied(), SIZE_LIMIT) else { return false };
     for certificate in &chain {
         look_at(certificate);
