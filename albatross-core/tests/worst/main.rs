@@ -49,7 +49,8 @@ fn records_on_disk() {
     assert_eq!(contents.torn, lengths.len() - begin.len());
     check("a record followed by lengths", &lengths, journal::read, true);
     // Whoever writes the file knows its salt.
-    let headers = [&begin[..], &[0; 16], &many(|_| writer.entry(&[0; 1 << 16])[..32].to_vec())].concat();
+    let header = writer.entry(&[0; 1 << 16])[..32].to_vec();
+    let headers = [&begin[..], &[0; 16], &many(|_| header.clone())].concat();
     check("a record followed by headers", &headers, journal::read, false);
 }
 
