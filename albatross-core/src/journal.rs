@@ -21,8 +21,8 @@
 
 use core::fmt;
 
-use albatross_proto::DecodeError;
 use albatross_proto::state::{Change, Changing, Record};
+use albatross_proto::{DecodeError, EncodeError};
 use ring::digest::{Context, SHA256};
 
 /// What a file begins with: what it is, and the version of its form.
@@ -43,6 +43,19 @@ pub struct Contents {
     /// The record after all changes.
     pub record: Record,
     /// Octets of an entry at the end that was not written as a whole; 0 after an orderly end.
+    pub torn: usize,
+}
+
+/// The entries of a file, one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entries {
+    /// The salt of the file.
+    pub salt: [u8; SALT],
+    /// The record that it begins with.
+    pub record: Record,
+    /// What was changed since, the oldest first.
+    pub changes: Vec<Change>,
+    /// As [`Contents::torn`].
     pub torn: usize,
 }
 
@@ -142,25 +155,68 @@ pub fn is_journal(file: &[u8]) -> bool {
 /// # Errors
 /// [`JournalError`].
 pub fn read(file: &[u8]) -> Result<Contents, JournalError> {
+    let mut record = Changing::default();
+    let (_, torn) = read_each(file, &mut |entry| match entry {
+        Entry::Record(whole) => record = whole.into(),
+        Entry::Change(change) => record.apply(change),
+    })?;
+    Ok(Contents { record: record.into(), torn })
+}
+
+/// The entries that a file holds.
+///
+/// # Errors
+/// [`JournalError`].
+pub fn read_entries(file: &[u8]) -> Result<Entries, JournalError> {
+    let (mut record, mut changes) = (Record::default(), Vec::new());
+    let (salt, torn) = read_each(file, &mut |entry| match entry {
+        Entry::Record(whole) => record = whole,
+        Entry::Change(change) => changes.push(change),
+    })?;
+    Ok(Entries { salt, record, changes, torn })
+}
+
+impl Entries {
+    /// The file with these entries.
+    ///
+    /// # Errors
+    /// [`EncodeError`] where one of them is too long.
+    pub fn write(&self) -> Result<Vec<u8>, EncodeError> {
+        let writer = Writer::new(self.salt);
+        let mut file = writer.begin(&self.record.encode()?);
+        for change in &self.changes {
+            file.extend(writer.entry(&change.encode()?));
+        }
+        Ok(file)
+    }
+}
+
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Entry {
+    Record(Record),
+    Change(Change),
+}
+
+/// Gives each entry to `visit`; the salt, and how many octets at the end were not written as a whole.
+fn read_each(file: &[u8], visit: &mut dyn FnMut(Entry)) -> Result<([u8; SALT], usize), JournalError> {
     let rest = file.strip_prefix(&MAGIC).ok_or(JournalError::NoJournal)?;
     let (salt, _) = rest.split_first_chunk::<SALT>().ok_or(JournalError::NoRecord)?;
     let file_of = Writer::new(*salt);
     let mut position = MAGIC.len() + SALT;
     let (first, end) = file_of.entry_at(file, position).ok_or(JournalError::NoRecord)?;
-    let record = Record::decode(first).map_err(|error| JournalError::Entry { position, error })?;
-    let mut record = Changing::from(record);
+    let refused = |position, error| JournalError::Entry { position, error };
+    visit(Entry::Record(Record::decode(first).map_err(|error| refused(position, error))?));
     position = end;
     while let Some((content, end)) = file_of.entry_at(file, position) {
-        let change = Change::decode(content).map_err(|error| JournalError::Entry { position, error })?;
-        record.apply(change);
+        visit(Entry::Change(Change::decode(content).map_err(|error| refused(position, error))?));
         position = end;
     }
-    // Each position costs one digest of a few octets, whatever stands there.
+    // Each place costs one digest of a few octets, whatever stands there.
     if (position..file.len()).step_by(ALIGNMENT).skip(1).any(|later| file_of.header_at(file, later).is_some())
     {
         return Err(JournalError::Damaged { position });
     }
-    Ok(Contents { record: record.into(), torn: file.len() - position })
+    Ok((*salt, file.len() - position))
 }
 
 impl fmt::Display for JournalError {
@@ -249,6 +305,9 @@ mod tests {
         }
         let zeros = [&file[..], &[0; 4096]].concat();
         assert_eq!(read(&zeros).unwrap(), Contents { torn: 4096, ..read(&file).unwrap() });
+        let entries = read_entries(&zeros).unwrap();
+        assert_eq!((entries.changes.len(), entries.torn), (4, 4096));
+        assert_eq!(entries.write().unwrap(), file);
     }
 
     /// Whoever writes an argument of a unikernel cannot make a torn entry look like damage.

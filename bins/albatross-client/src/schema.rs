@@ -18,6 +18,8 @@
 //! |---|---|
 //! | several frames | `frames`: a list of messages and of `chunk_hex`, which is a frame that is no message |
 //! | our record | `record`: `unikernels` with `name` `config` `digest_hex`, and `policies` |
+//! | the file that it is in | `salt_hex` `record`, and `changes`: `op`: `unikernel` with what belongs to it, `no-unikernel` with `name`, `policy` with `name` `policy`, `no-policy` with `name`; `torn_octets`, which are not written back |
+//! | file of the event log | `previous_link_hex`, and `log`: records with `name` and what belongs to data `log`; `link_hex` `torn_octets`, which are not written back |
 //! | command `unikernel` | `op`: `status`, or `create-by-digest`, `force-create-by-digest` with `config` `sha256_hex` `size` |
 //! | command `log` | `op` `subscribe` with `since` or `count` |
 //! | command `revocation` | `op` `install` with `crl_hex` |
@@ -31,10 +33,13 @@ mod read;
 mod write;
 mod writer;
 
-pub use read::{JsonError, MAX_JSON, MAX_JSON_VALUES, Problem, command, parse, record, state, wire};
+pub use read::{
+    JsonError, MAX_JSON, MAX_JSON_VALUES, Problem, command, journal, log, parse, record, state, wire,
+};
 pub(crate) use read::{Object, bytes};
 pub use write::{
-    write_extension, write_header, write_payload, write_policy, write_record, write_state, write_wire,
+    write_extension, write_header, write_journal, write_log, write_payload, write_policy, write_record,
+    write_state, write_wire,
 };
 pub use writer::{Fields, Slot, Style, Writer};
 

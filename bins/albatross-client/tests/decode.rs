@@ -15,10 +15,12 @@ use std::fs;
 
 use albatross_client::decode::{EncodeJsonError, Kind, encode, recognise};
 use albatross_client::schema::{MAX_JSON_VALUES, Style, Writer};
+use albatross_core::eventlog::{Chain, LINK};
+use albatross_core::journal::{Entries, SALT};
 use albatross_proto::command::{ByDigest, History, RevocationCommand};
-use albatross_proto::log::{Event, LogCommand, LogEntry, Session};
+use albatross_proto::log::{Event, LogCommand, LogEntry, LogRecord, Session};
 use albatross_proto::reply::{BlockDeviceInfo, Exit, State as Doing, Status};
-use albatross_proto::state::{Record, RecordedUnikernel};
+use albatross_proto::state::{Change, Record, RecordedUnikernel};
 use albatross_proto::{
     Arguments, BlockCommand, Command, Config, Data, Header, Int, Name, Path, Payload, Policy, Success, Time,
     Typ, UnikernelCommand, Wire, extension, frame,
@@ -140,9 +142,52 @@ fn what_is_ours_alone() {
 fn our_record() {
     let policies: Vec<(Path, Policy)> = vec![("foo".parse().unwrap(), policy())];
     let unikernels = vec![(name("foo:a"), RecordedUnikernel { config: config(), digest: [9; 32] })];
-    for record in [Record::default(), Record { unikernels, policies }] {
+    for record in [Record::default(), Record { unikernels: unikernels.clone(), policies: policies.clone() }] {
         there_and_back(&record.encode().unwrap());
     }
+
+    // As albatrossd keeps it.
+    let (name, unikernel) = unikernels[0].clone();
+    let (path, policy) = policies[0].clone();
+    let changes = vec![
+        Change::Unikernel(name.clone(), unikernel),
+        Change::NoUnikernel(name),
+        Change::Policy(path.clone(), policy),
+        Change::NoPolicy(path),
+    ];
+    let entries = Entries { salt: [7; SALT], record: Record { unikernels, policies }, changes, torn: 0 };
+    let file = entries.write().unwrap();
+    there_and_back(&file);
+    let torn = written(&file[..file.len() - 1], None, Style::Plain);
+    let torn = String::from_utf8(torn).unwrap();
+    assert!(torn.contains("torn_octets: ") && !torn.contains("no-policy"), "{torn}");
+    let mut broken = file;
+    broken[100] ^= 1;
+    let why = recognise(&broken, None).unwrap_err().to_string();
+    assert!(why.contains("whole record"), "{why}");
+}
+
+#[test]
+fn the_event_log() {
+    let events = [
+        Event::DaemonStarted,
+        Event::Login(session()),
+        Event::Logout(session()),
+        Event::Command { command: "create".into(), failure: Some("\u{1b}[31m".into()) },
+        Event::UnikernelStarted(Int::from(7)),
+        Event::UnikernelStopped { pid: Int::from(7), exit: Exit::Signalled(Int::from(9)) },
+    ];
+    let (mut chain, mut file) = Chain::begin([3; LINK]);
+    for event in events {
+        let record = LogRecord { name: name("foo:a"), entry: LogEntry { timestamp: time(), event } };
+        file.extend(chain.append(&record).unwrap());
+    }
+    let plain = there_and_back(&file);
+    assert!(plain.contains("unikernel-stopped"), "{plain}");
+    let middle = file.len() / 2;
+    file[middle] ^= 1;
+    let why = recognise(&file, None).unwrap_err().to_string();
+    assert!(why.contains("chain is broken"), "{why}");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use albatross_core::certificate::pem::{self, PemError};
 use albatross_core::certificate::{Certificate, CertificateError};
+use albatross_core::eventlog::{self, Log, LogError};
 use albatross_core::issue::{IssueError, Request};
+use albatross_core::journal::{self, Entries, JournalError};
 use albatross_core::revocation::{ListError, MAX_LIST_SIZE, PEM_LABEL, RevocationList};
 use albatross_proto::frame::MAX_ENCODED;
 use albatross_proto::state::{Record, State};
@@ -14,7 +16,9 @@ use albatross_proto::{Command, DecodeError, Wire, extension};
 
 use super::frames::{Frames, FramesError};
 use super::signed;
-use crate::schema::{Writer, write_extension, write_record, write_state, write_wire};
+use crate::schema::{
+    Writer, write_extension, write_journal, write_log, write_record, write_state, write_wire,
+};
 
 /// The longest file that is looked at, in octets: the longest value, and as PEM or as several frames.
 pub const MAX_INPUT: usize = 2 * MAX_ENCODED;
@@ -42,6 +46,10 @@ pub enum Document<'a> {
     State(State<'a>),
     /// Our own record.
     Record(Record),
+    /// The file that it is kept in.
+    Journal(Entries),
+    /// A file of the event log.
+    Log(Log),
     /// A block of PEM that is not looked into, a private key for example.
     Block {
         /// What it is called.
@@ -71,6 +79,10 @@ pub enum Kind {
     State,
     /// Our own record.
     Record,
+    /// The file that it is kept in.
+    Journal,
+    /// A file of the event log.
+    Log,
 }
 
 /// No kind has this name.
@@ -98,6 +110,10 @@ pub enum Refusal {
     Request(IssueError),
     /// Not a list of revoked certificates.
     RevocationList(ListError),
+    /// Not the file of a record.
+    Journal(JournalError),
+    /// Not a file of the event log.
+    Log(LogError),
     /// PEM with something wrong about it.
     Pem(PemError),
     /// PEM in which there is none of the kind.
@@ -111,7 +127,7 @@ pub enum Refusal {
 
 impl Kind {
     /// All kinds, in the order in which they are tried.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Frames,
         Self::Message,
         Self::Extension,
@@ -120,6 +136,8 @@ impl Kind {
         Self::Certificate,
         Self::Request,
         Self::RevocationList,
+        Self::Journal,
+        Self::Log,
     ];
 
     /// Its name on the command line.
@@ -134,6 +152,8 @@ impl Kind {
             Self::RevocationList => "crl",
             Self::State => "state",
             Self::Record => "record",
+            Self::Journal => "record-file",
+            Self::Log => "log",
         }
     }
 
@@ -154,6 +174,8 @@ impl Kind {
             Self::Extension => Document::Extension(extension::decode(octets).map_err(Refusal::Decode)?),
             Self::State => Document::State(State::decode(octets).map_err(Refusal::Decode)?),
             Self::Record => Document::Record(Record::decode(octets).map_err(Refusal::Decode)?),
+            Self::Journal => Document::Journal(journal::read_entries(octets).map_err(Refusal::Journal)?),
+            Self::Log => Document::Log(Log::read(octets).map_err(Refusal::Log)?),
             Self::Certificate => {
                 Document::Certificate(Certificate::from_der(octets).map_err(Refusal::Certificate)?)
             }
@@ -171,6 +193,12 @@ impl Kind {
 /// [`NotRecognised`] says for each kind why they are not of it.
 pub fn recognise(octets: &[u8], kind: Option<Kind>) -> Result<Vec<Document<'_>>, NotRecognised> {
     let mut attempts = Vec::new();
+    // Some files say what they are.
+    let kind = kind.or_else(|| match octets {
+        _ if journal::is_journal(octets) => Some(Kind::Journal),
+        _ if eventlog::is_log(octets) => Some(Kind::Log),
+        _ => None,
+    });
     for candidate in Kind::ALL.into_iter().filter(|candidate| kind.is_none_or(|kind| kind == *candidate)) {
         match candidate.decode(octets) {
             Ok(document) => return Ok(vec![document]),
@@ -254,6 +282,14 @@ impl Document<'_> {
                 writer.heading(&"record")?;
                 write_record(writer.slot(), record)?;
             }
+            Self::Journal(entries) => {
+                writer.heading(&"file of a record")?;
+                write_journal(writer.slot(), entries)?;
+            }
+            Self::Log(log) => {
+                writer.heading(&"event log")?;
+                write_log(writer.slot(), log)?;
+            }
             Self::Block { label, length } => {
                 writer.heading(&"block of PEM that is not looked into")?;
                 writer.slot().object(|fields| {
@@ -325,6 +361,8 @@ impl fmt::Display for Refusal {
             Self::Certificate(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::RevocationList(error) => error.fmt(f),
+            Self::Journal(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
             Self::Pem(error) => error.fmt(f),
             Self::NotInPem => f.write_str("there is none in this PEM text"),
             Self::TooManyBlocks { limit } => {
@@ -342,6 +380,8 @@ impl std::error::Error for Refusal {
             Self::Certificate(error) => Some(error),
             Self::Request(error) => Some(error),
             Self::RevocationList(error) => Some(error),
+            Self::Journal(error) => Some(error),
+            Self::Log(error) => Some(error),
             Self::Pem(error) => Some(error),
             Self::NotInPem | Self::TooManyBlocks { .. } => None,
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use albatross_core::certificate::pem;
+use albatross_core::eventlog::LogError;
 use albatross_core::revocation::PEM_LABEL;
 use albatross_proto::{EncodeError, extension, frame};
 use serde_json::Value;
@@ -20,6 +21,8 @@ pub enum EncodeJsonError {
     UnknownObject,
     /// The value is too long for the protocol.
     Encode(EncodeError),
+    /// A record of the event log that is too long.
+    Log(LogError),
     /// `der_hex` is nothing that is signed.
     NotSigned,
     /// The other keys do not agree with `der_hex`, whose signature goes with what it says.
@@ -88,6 +91,10 @@ fn encode_plain(value: &Value) -> Result<Option<Vec<u8>>, EncodeJsonError> {
         schema::wire(value)?.encode()?
     } else if fields.has("frames") {
         frames(value)?
+    } else if fields.has("salt_hex") {
+        schema::journal(value)?.write()?
+    } else if fields.has("log") {
+        schema::log(value)?.write().map_err(EncodeJsonError::Log)?
     } else if fields.has("record") {
         schema::record(value)?.encode()?
     } else if fields.has("unikernels") {
@@ -162,10 +169,11 @@ impl fmt::Display for EncodeJsonError {
         match self {
             Self::Json(error) => error.fmt(f),
             Self::UnknownObject => f.write_str(
-                "no object that is known: it has header, frames, unikernels, record, version and command, or \
+                "no object that is known: it has header, frames, unikernels, record, log, version and command, or \
                  der_hex",
             ),
             Self::Encode(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
             Self::NotSigned => f.write_str("der_hex is no certificate, request or revocation list"),
             Self::SignedDiffers { key } => write!(
                 f,
@@ -184,6 +192,7 @@ impl std::error::Error for EncodeJsonError {
         match self {
             Self::Json(error) => Some(error),
             Self::Encode(error) => Some(error),
+            Self::Log(error) => Some(error),
             _ => None,
         }
     }

@@ -9,10 +9,12 @@ mod values;
 
 use std::borrow::Cow;
 
+use albatross_core::eventlog::Log;
+use albatross_core::journal::Entries;
 use albatross_proto::command::{ByDigest, History, RevocationCommand};
 use albatross_proto::frame::MAX_ENCODED;
-use albatross_proto::log::LogCommand;
-use albatross_proto::state::{Record, RecordedUnikernel, State};
+use albatross_proto::log::{LogCommand, LogRecord};
+use albatross_proto::state::{Change, Record, RecordedUnikernel, State};
 use albatross_proto::{
     Arguments, BlockCommand, BlockDevice, Command, Config, ConsoleCommand, FailBehaviour, Header, Name,
     NetDevice, Path, Payload, Policy, PolicyCommand, StatisticsCommand, Typ, UnikernelCommand, WIRE_VERSION,
@@ -107,16 +109,56 @@ pub fn state(value: &Value) -> Result<State<'static>, JsonError> {
 pub fn record(value: &Value) -> Result<Record, JsonError> {
     Object::of(value)?.get("record", |value| {
         let fields = Object::of(value)?;
-        let unikernel = |value: &Value| {
-            let fields = Object::of(value)?;
-            let recorded = RecordedUnikernel {
-                config: fields.get("config", config)?,
-                digest: fields.get("digest_hex", fixed)?,
-            };
-            Ok((fields.get("name", name)?, recorded))
-        };
-        Ok(Record { unikernels: fields.get("unikernels", list(unikernel))?, policies: policies(&fields)? })
+        let unikernels = fields.get("unikernels", list(|value| recorded(&Object::of(value)?)))?;
+        Ok(Record { unikernels, policies: policies(&fields)? })
     })
+}
+
+fn recorded(fields: &Object<'_>) -> Result<(Name, RecordedUnikernel), JsonError> {
+    let recorded =
+        RecordedUnikernel { config: fields.get("config", config)?, digest: fields.get("digest_hex", fixed)? };
+    Ok((fields.get("name", name)?, recorded))
+}
+
+/// The file that our own record is kept in; what is torn of it is not written again.
+///
+/// # Errors
+/// [`JsonError`] says which value is not what it should be.
+pub fn journal(value: &Value) -> Result<Entries, JsonError> {
+    let fields = Object::of(value)?;
+    let change = |value: &Value| {
+        let fields = Object::of(value)?;
+        Ok(match fields.word("op")? {
+            "unikernel" => {
+                let (name, unikernel) = recorded(&fields)?;
+                Change::Unikernel(name, unikernel)
+            }
+            "no-unikernel" => Change::NoUnikernel(fields.get("name", name)?),
+            "policy" => Change::Policy(fields.get("name", path)?, fields.get("policy", policy)?),
+            "no-policy" => Change::NoPolicy(fields.get("name", path)?),
+            _ => return fields.unknown("op"),
+        })
+    };
+    Ok(Entries {
+        salt: fields.get("salt_hex", fixed)?,
+        record: record(value)?,
+        changes: fields.get("changes", list(change))?,
+        torn: 0,
+    })
+}
+
+/// A file of the event log; its links follow from its records.
+///
+/// # Errors
+/// [`JsonError`] says which value is not what it should be.
+pub fn log(value: &Value) -> Result<Log, JsonError> {
+    let fields = Object::of(value)?;
+    let record = |value: &Value| {
+        let fields = Object::of(value)?;
+        Ok(LogRecord { name: fields.get("name", name)?, entry: reply::log_entry(&fields)? })
+    };
+    let previous = fields.get("previous_link_hex", fixed)?;
+    Ok(Log { previous, records: fields.get("log", list(record))?, link: previous, torn: 0 })
 }
 
 fn header(value: &Value) -> Result<Header, JsonError> {
@@ -309,12 +351,13 @@ fn typ(value: &Value) -> Result<Typ, JsonError> {
     }
 }
 
+/// A policy belongs to a path, written as its name: `foo:`.
+fn path(value: &Value) -> Result<Path, JsonError> {
+    let name: Name = name(value)?;
+    if name.label().is_some() { Err(Problem::NotAPath.into()) } else { Ok(name.path().clone()) }
+}
+
 fn policies(fields: &Object<'_>) -> Result<Vec<(Path, Policy)>, JsonError> {
-    let path = |value: &Value| {
-        let name: Name = name(value)?;
-        // A policy belongs to a path, written as its name: `foo:`.
-        if name.label().is_some() { Err(Problem::NotAPath.into()) } else { Ok(name.path().clone()) }
-    };
     let entry = |value: &Value| {
         let fields = Object::of(value)?;
         Ok((fields.get("name", path)?, fields.get("policy", policy)?))

@@ -4,8 +4,10 @@ mod reply;
 
 use std::io;
 
+use albatross_core::eventlog::Log;
+use albatross_core::journal::Entries;
 use albatross_proto::command::{ByDigest, History, RevocationCommand};
-use albatross_proto::state::{Record, State};
+use albatross_proto::state::{Change, Record, RecordedUnikernel, State};
 use albatross_proto::{
     Arguments, BlockCommand, Command, Config, ConsoleCommand, FailBehaviour, Header, Int, Name, Path,
     Payload, Policy, PolicyCommand, StatisticsCommand, Text, Typ, UnikernelCommand, WIRE_VERSION, Wire,
@@ -93,17 +95,72 @@ pub fn write_state(slot: Slot<'_, '_>, state: &State<'_>) -> io::Result<()> {
 /// # Errors
 /// As the output has them.
 pub fn write_record(slot: Slot<'_, '_>, record: &Record) -> io::Result<()> {
+    slot.object(|fields| record_field(fields, record))
+}
+
+fn record_field(fields: &mut Fields<'_, '_>, record: &Record) -> io::Result<()> {
+    fields.put("record")?.object(|fields| {
+        fields.put("unikernels")?.list(&record.unikernels, |slot, (name, unikernel)| {
+            slot.object(|fields| recorded(fields, name, unikernel))
+        })?;
+        policies_by_path(fields, &record.policies)
+    })
+}
+
+fn recorded(fields: &mut Fields<'_, '_>, name: &Name, unikernel: &RecordedUnikernel) -> io::Result<()> {
+    fields.put("name")?.string(&name.to_string())?;
+    fields.put("config")?.object(|fields| config_fields(fields, &unikernel.config))?;
+    fields.put("digest_hex")?.hex(&unikernel.digest)
+}
+
+/// Writes the file that our own record is kept in.
+///
+/// # Errors
+/// As the output has them.
+pub fn write_journal(slot: Slot<'_, '_>, entries: &Entries) -> io::Result<()> {
     slot.object(|fields| {
-        fields.put("record")?.object(|fields| {
-            fields.put("unikernels")?.list(&record.unikernels, |slot, (name, unikernel)| {
-                slot.object(|fields| {
-                    fields.put("name")?.string(&name.to_string())?;
-                    fields.put("config")?.object(|fields| config_fields(fields, &unikernel.config))?;
-                    fields.put("digest_hex")?.hex(&unikernel.digest)
-                })
-            })?;
-            policies_by_path(fields, &record.policies)
-        })
+        fields.put("salt_hex")?.hex(&entries.salt)?;
+        record_field(fields, &entries.record)?;
+        fields.put("changes")?.list(&entries.changes, |slot, change| {
+            slot.object(|fields| match change {
+                Change::Unikernel(name, unikernel) => {
+                    fields.put("op")?.string("unikernel")?;
+                    recorded(fields, name, unikernel)
+                }
+                Change::NoUnikernel(name) => {
+                    fields.put("op")?.string("no-unikernel")?;
+                    fields.put("name")?.string(&name.to_string())
+                }
+                Change::Policy(path, policy) => {
+                    fields.put("op")?.string("policy")?;
+                    fields.put("name")?.string(&path.to_name().to_string())?;
+                    write_policy(fields.put("policy")?, policy)
+                }
+                Change::NoPolicy(path) => {
+                    fields.put("op")?.string("no-policy")?;
+                    fields.put("name")?.string(&path.to_name().to_string())
+                }
+            })
+        })?;
+        fields.put("torn_octets")?.number(entries.torn)
+    })
+}
+
+/// Writes a file of the event log.
+///
+/// # Errors
+/// As the output has them.
+pub fn write_log(slot: Slot<'_, '_>, log: &Log) -> io::Result<()> {
+    slot.object(|fields| {
+        fields.put("previous_link_hex")?.hex(&log.previous)?;
+        fields.put("log")?.list(&log.records, |slot, record| {
+            slot.object(|fields| {
+                fields.put("name")?.string(&record.name.to_string())?;
+                reply::log_entry(fields, &record.entry)
+            })
+        })?;
+        fields.put("link_hex")?.hex(&log.link)?;
+        fields.put("torn_octets")?.number(log.torn)
     })
 }
 

@@ -44,12 +44,13 @@ pub(super) fn data(value: &Value) -> Result<Data<'static>, JsonError> {
             line: Cow::Owned(fields.get("line", text)?.as_bytes().to_vec()),
         },
         "block" => Data::Block(fields.optional("data_hex", octets)?),
-        "log" => Data::Log(LogEntry {
-            timestamp: fields.get("timestamp", time)?,
-            event: fields.get("event", event)?,
-        }),
+        "log" => Data::Log(log_entry(&fields)?),
         _ => return fields.unknown("op"),
     })
+}
+
+pub(super) fn log_entry(fields: &Object<'_>) -> Result<LogEntry, JsonError> {
+    Ok(LogEntry { timestamp: fields.get("timestamp", time)?, event: fields.get("event", event)? })
 }
 
 /// A pair of a name and what stands under `key`.

@@ -163,7 +163,7 @@ fn exit(slot: Slot<'_, '_>, exit: Exit) -> io::Result<()> {
     })
 }
 
-fn log_entry(fields: &mut Fields<'_, '_>, entry: &LogEntry) -> io::Result<()> {
+pub(super) fn log_entry(fields: &mut Fields<'_, '_>, entry: &LogEntry) -> io::Result<()> {
     fields.put("timestamp")?.time(entry.timestamp)?;
     fields.put("event")?.object(|fields| match &entry.event {
         Event::DaemonStarted => fields.put("kind")?.string("daemon-started"),
