@@ -5,9 +5,11 @@
 //! | `quickstart` | builds everything and shows a unikernel deployed by certificate |
 //! | `test` | runs every test there is |
 //! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
+//! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
 
+mod api;
 mod fuzz;
 mod links;
 mod measure;
@@ -36,6 +38,7 @@ enum Command {
     Measure(Measure),
     Links(Links),
     Fuzz(Fuzz),
+    Api(Api),
 }
 
 /// Builds everything and shows a unikernel deployed by certificate.
@@ -87,6 +90,15 @@ struct Fuzz {
     only: Option<String>,
 }
 
+/// Compares the public API of the crates that others embed with the one that is listed in their api.txt.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "api")]
+struct Api {
+    /// write the list anew, unless that breaks something and the version does not say so
+    #[argh(switch)]
+    bless: bool,
+}
+
 #[expect(clippy::print_stderr, reason = "it talks to a person")]
 fn main() -> ExitCode {
     let options: Options = Program::new("cargo-xtask", env!("CARGO_PKG_VERSION")).parse();
@@ -95,6 +107,7 @@ fn main() -> ExitCode {
         Command::Test(Test {}) => test::run(),
         Command::Measure(Measure { count }) => measure::run(count),
         Command::Links(Links {}) => links::run(),
+        Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {
             fuzz::run(executions, seconds, corpus.as_deref(), only.as_deref())
         }
