@@ -1,17 +1,46 @@
 //! What albatross decides, without I/O: third parties embed it, the daemons drive it.
 //!
-//! * [`resources`]: the tree of policies, unikernels and block devices, and what it admits.
-//! * [`eventlog`]: the file of the event log, a chain of records.
-//! * [`image`]: what a Solo5 image says about itself.
-//! * [`journal`]: the record on the disk: entries with checksums, the last of which may be torn.
-//! * [`mac`]: the addresses of network devices that none was given for.
-//! * [`restart`]: whether and when a unikernel that ended is started again.
-//! * [`console`], [`vmmd`] and what they share, [`machine`]: the machines of the daemons. A machine is a plain struct with one entrance,
-//!   `handle(now, input)`, that returns what is to be done; it owns all rules and no file descriptor.
-//! * [`certificate`], [`authority`], [`issue`] (feature `certificates`): the path verifier, what a verified
-//!   path may do, and the making of certificates.
-//! * [`revocation`] (feature `certificates`): revocation lists, and the newest of each issuer.
-//! * [`endpoint`] (feature `certificates`): the machine of the TLS endpoint, one session for each connection.
+//! [albatross] runs unikernels by certificate. What somebody may do stands in the certificates of CAs, what is to
+//! be done in the leaf; there are no accounts:
+//!
+//! ```text
+//! root CA (its certificate is all that a server knows)
+//!   └─ intermediate CA "alice", carries: policy add { 4 unikernels, 256 MB, cpus 0 and 1 }
+//!        └─ intermediate CA "bob", carries: policy add { 1 unikernel, 64 MB, cpu 0 }
+//!             └─ leaf "hello", carries: create { image, 32 MB, cpu 0 }
+//! ```
+//! This chain asks for a unikernel `alice:bob:hello`. It is created if the chain is exactly a path to the root
+//! ([`certificate`]), nothing of it is revoked ([`revocation`]), each policy is inside the one above
+//! ([`authority`]), and alice's and bob's subtrees still have room for it ([`resources`]).
+//!
+//! | to | use |
+//! |---|---|
+//! | issue CAs and leaves, sign requests | [`issue`] |
+//! | check a chain before something is done with it, and see what it may do | [`certificate::verify()`], [`authority::Authority`] |
+//! | revoke, and honour what was revoked | [`issue::ListIssuer`], [`revocation::RevocationStore`] |
+//! | ask whether something fits, without doing it | [`resources::Resources::check_plan`] |
+//! | look at an image | [`image::inspect`] |
+//!
+//! Three programs show that: `cargo run -p albatross-core --example delegate` issues a delegated CA, `authority`
+//! checks a chain and prints what it may do, `plan` asks whether several changes fit together.
+//!
+//! Nothing here reads a clock, a file or a socket: time is an argument, randomness comes from the caller, keys
+//! sit behind [`issue::SigningKey`]. No input makes it panic; errors are types that say which certificate,
+//! field, byte or policy is at fault; whatever comes from a peer has a named limit.
+//!
+//! # The daemons
+//! [`vmmd`], [`console`], [`endpoint`] and what they share, [`machine`], are the machines of the daemons. A
+//! machine is a plain struct with one entrance, `handle(now, input)`, that returns what is to be done; it owns
+//! all rules and no file descriptor. [`journal`] and [`eventlog`] are the files that daemons append to,
+//! [`restart`] and [`mac`] small rules of their own.
+//!
+//! # Features
+//! `certificates` (default) adds [`certificate`], [`authority`], [`issue`], [`revocation`] and [`endpoint`].
+//! albatrossd is built without it: root parses no X.509.
+//!
+//! The protocol itself is in the crate [`albatross_proto`]; in words, it is `docs/protocol.md`.
+//!
+//! [albatross]: https://github.com/robur-coop/albatross
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "certificates")]

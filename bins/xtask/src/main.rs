@@ -13,6 +13,7 @@ mod api;
 mod fuzz;
 mod links;
 mod measure;
+mod papers;
 mod quickstart;
 mod test;
 
