@@ -20,7 +20,7 @@ mod tests {
             } else if path.extension().is_some_and(|kind| kind == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 let names = text.lines().filter_map(|line| line.trim().strip_prefix("fn "));
-                found.extend(names.filter_map(|rest| Some(rest.split_once("()")?.0.to_owned())));
+                found.extend(names.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
             }
         }
     }
