@@ -29,6 +29,7 @@ mod create;
 mod paths;
 mod query;
 mod start;
+mod statistics;
 mod stop;
 mod store;
 #[cfg(test)]
@@ -347,6 +348,7 @@ pub struct Vmmd {
     journal: store::Journal,
     next_spool: u64,
     console: Console,
+    statistics: statistics::Statistics,
     /// Deadlines; one that has lost its reason is ignored when it comes.
     timers: BTreeSet<(Duration, Timer)>,
     outputs: Vec<Output>,
@@ -450,6 +452,7 @@ impl Vmmd {
             journal: store::Journal::default(),
             next_spool: 0,
             console: Console { connected: false, sequence: 0, pending: BTreeMap::new() },
+            statistics: statistics::Statistics::default(),
             timers: BTreeSet::new(),
             outputs: Vec::new(),
         }
@@ -590,6 +593,7 @@ impl Vmmd {
 
     /// A client is gone, with what it sent and what was not taken up.
     fn forget(&mut self, client: ClientId) {
+        self.statistics_forget(client);
         let Some(state) = self.clients.remove(&client) else { return };
         let received = state.receiving.map(|receiving| receiving.spool);
         let pipelined = state.pipelined.into_iter().filter_map(|message| message.image);

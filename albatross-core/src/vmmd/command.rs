@@ -1,7 +1,8 @@
 //! Commands: what each asks for, whether it may be done, and what is done first.
 
 use albatross_proto::{
-    Arguments, Command, Int, Name, Payload, Policy, PolicyCommand, Success, UnikernelCommand, Wire,
+    Arguments, Command, Int, Name, Payload, Policy, PolicyCommand, StatisticsCommand, Success,
+    UnikernelCommand, Wire,
 };
 
 use super::store::Changed;
@@ -26,6 +27,11 @@ impl Vmmd {
         if state.receiving.is_some() {
             return self.chunk(client, message);
         }
+        if self.is_statistics(client) {
+            self.drop_spool(message.image);
+            return self.statistics_frame(client, &message.octets);
+        }
+        let Some(state) = self.clients.get_mut(&client) else { return };
         if !state.busy {
             state.busy = true;
             return self.message(now, client, &message);
@@ -86,6 +92,7 @@ impl Vmmd {
             Command::Unikernel(command) => self.unikernel_command(now, requester, command, image),
             Command::Policy(command) => self.policy_command(requester, command),
             Command::Block(_) => self.fail(&requester, "block devices are not managed by this version"),
+            Command::Statistics(StatisticsCommand::Initial) => self.statistics_begin(&requester),
             _ => self.fail(&requester, "unknown command"),
         }
     }

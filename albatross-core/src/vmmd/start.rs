@@ -205,6 +205,7 @@ impl Vmmd {
             running.stop = cancelled.map(Cancelled::after_stop);
         }
         self.log(Level::Info, format!("{name}: started as process {pid}"));
+        self.statistics_add(name);
         match cause {
             Cause::Create(requester) | Cause::Restart(requester) => {
                 self.succeed(&requester, "created unikernel")

@@ -63,6 +63,7 @@ impl Vmmd {
         };
         unikernel.last_exit = Some(exit);
         unikernel.since = now.wall;
+        self.statistics_remove(&name);
         self.free(&name, taps, true, true);
         self.users.give_back(user);
         self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));

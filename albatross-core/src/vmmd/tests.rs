@@ -15,6 +15,7 @@ use albatross_proto::{
 use super::*;
 
 mod state;
+mod statistics;
 
 /// Images that can be looked at, see `testdata/images`.
 const NO_DEVICES: &[u8] = include_bytes!("../../../testdata/images/spt-no-devices.elf");
@@ -49,6 +50,8 @@ struct Host {
     console_up: bool,
     held: Vec<Vec<u8>>,
     deaf: bool,
+    /// What was sent to statistics daemons.
+    statistics: BTreeMap<ClientId, Vec<Vec<u8>>>,
     killed: Vec<(u32, Signal)>,
     exited: bool,
 }
@@ -101,6 +104,7 @@ impl Host {
             console_up: true,
             held: Vec::new(),
             deaf: false,
+            statistics: BTreeMap::new(),
             killed: Vec::new(),
             exited: false,
         };
@@ -145,6 +149,9 @@ impl Host {
 
     fn carry_out(&mut self, output: Output) -> Option<Input> {
         match output {
+            Output::Send(client, message) if self.statistics.contains_key(&client) => {
+                self.statistics.entry(client).or_default().push(message);
+            }
             Output::Send(client, message) => {
                 let wire = Wire::decode(&message).unwrap();
                 let payload = match wire.payload {
