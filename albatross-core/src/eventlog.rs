@@ -21,7 +21,8 @@ use core::fmt;
 
 use albatross_proto::log::LogRecord;
 use albatross_proto::{DecodeError, EncodeError};
-use ring::digest::{Context, SHA256};
+
+use crate::digest::sha256;
 
 /// What a file begins with: what it is, and the version of its form.
 const MAGIC: [u8; 8] = *b"ALBLOG1\n";
@@ -108,7 +109,7 @@ impl Chain {
         let announced = u32::try_from(length).ok().filter(|_| length <= MAX_RECORD);
         let announced = announced.ok_or(LogError::TooLong { length })?.to_be_bytes();
         let head = head(&self.link, announced);
-        self.link = digest(&[&self.link, &announced, &content]);
+        self.link = sha256(&[&self.link, &announced, &content]);
         Ok([&announced[..], &head, &self.link, &content].concat())
     }
 
@@ -193,23 +194,14 @@ fn at<'f>(file: &'f [u8], position: usize, before: &[u8; LINK]) -> At<'f> {
     }
     let Some((stated, after)) = after.split_first_chunk::<LINK>() else { return At::Torn };
     let Some(content) = after.get(..announced) else { return At::Torn };
-    if digest(&[before, length, content]) != *stated {
+    if sha256(&[before, length, content]) != *stated {
         return At::Broken;
     }
     At::Record { content, link: *stated, end: position + HEADER + announced }
 }
 
 fn head(before: &[u8; LINK], length: [u8; LENGTH]) -> [u8; HEAD] {
-    digest(&[before, &length])
-}
-
-/// The first octets of the SHA-256 of these parts.
-fn digest<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
-    let mut context = Context::new(&SHA256);
-    parts.iter().for_each(|part| context.update(part));
-    let mut first = [0; N];
-    first.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-    first
+    sha256(&[before, &length])
 }
 
 impl fmt::Display for LogError {

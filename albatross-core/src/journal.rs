@@ -23,7 +23,8 @@ use core::fmt;
 
 use albatross_proto::state::{Change, Changing, Record};
 use albatross_proto::{DecodeError, EncodeError};
-use ring::digest::{Context, SHA256};
+
+use crate::digest::sha256;
 
 /// What a file begins with: what it is, and the version of its form.
 const MAGIC: [u8; 8] = *b"ALBREC1\n";
@@ -113,12 +114,9 @@ impl Writer {
     }
 
     fn check(&self, parts: &[&[u8]]) -> [u8; CHECK] {
-        let mut context = Context::new(&SHA256);
-        context.update(&self.salt);
-        parts.iter().for_each(|part| context.update(part));
-        let mut first = [0; CHECK];
-        first.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        first
+        let mut all: Vec<&[u8]> = vec![&self.salt];
+        all.extend(parts);
+        sha256(&all)
     }
 
     /// The length of the content of the entry at `position` and its check, if there is a whole header.

@@ -48,6 +48,7 @@ pub mod authority;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod console;
+mod digest;
 #[cfg(feature = "certificates")]
 pub mod endpoint;
 pub mod eventlog;

@@ -2,10 +2,10 @@
 
 use albatross_proto::state::{Change, Record, RecordedUnikernel};
 use albatross_proto::{Config as UnikernelConfig, Name, Path, Policy};
-use ring::digest::{Context, SHA256};
 
 use super::unikernel::{AfterStop, State, Unikernel};
 use super::{Output, Phase, RECORD_RETRY, Task, TaskId, Timer, Vmmd, Waiting};
+use crate::digest::sha256;
 use crate::journal;
 use crate::machine::{Level, Now};
 use crate::resources::Siblings;
@@ -58,11 +58,7 @@ impl Journal {
     /// Begins a file with this record.
     fn begin(&mut self, record: &[u8]) -> Vec<u8> {
         self.files += 1;
-        let mut context = Context::new(&SHA256);
-        context.update(&self.seed);
-        context.update(&self.files.to_be_bytes());
-        let mut salt = [0; journal::SALT];
-        salt.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        let salt = sha256(&[&self.seed, &self.files.to_be_bytes()]);
         self.writer.insert(journal::Writer::new(salt)).begin(record)
     }
 
