@@ -2,13 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use albatross_core::vmmd::TaskFailure;
-use albatross_driver::listener::GROUP;
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Group, chown, mkfifo};
+use nix::unistd::{Gid, chown, mkfifo};
 
 /// What went wrong with a file, as one sentence.
 pub(crate) fn failure(what: &str, path: &Path, error: &dyn std::fmt::Display) -> TaskFailure {
@@ -53,8 +52,8 @@ pub(crate) fn place(from: &Path, to: &Path) -> Result<(), TaskFailure> {
     placed
 }
 
-/// Makes a fifo that the group of the console daemon may read. One that is there is used; anything else
-/// there is an error.
+/// Makes a fifo that the group of its directory may read, which is that of the console daemon. One that is
+/// there is used; anything else there is an error.
 pub(crate) fn make_fifo(path: &Path) -> Result<(), TaskFailure> {
     let cannot = |error: &dyn std::fmt::Display| failure("cannot make the fifo", path, error);
     match mkfifo(path, Mode::from_bits_truncate(0o640)) {
@@ -67,15 +66,15 @@ pub(crate) fn make_fifo(path: &Path) -> Result<(), TaskFailure> {
         }
         Err(error) => return Err(cannot(&error)),
     }
-    if let Some(group) = console_group() {
-        // As another user than root this is refused; then the console daemon runs as the same user.
-        _ = chown(path, None, Some(group));
+    // Most directories are setgid, and have seen to that. As another user than root it is refused; then the
+    // console daemon runs as the same user.
+    let group = path.parent().and_then(|directory| fs::metadata(directory).ok()).map(|it| it.gid());
+    if let Some(group) = group
+        && fs::symlink_metadata(path).is_ok_and(|fifo| fifo.gid() != group)
+    {
+        _ = chown(path, None, Some(Gid::from_raw(group)));
     }
     Ok(())
-}
-
-fn console_group() -> Option<Gid> {
-    Group::from_name(GROUP).ok().flatten().map(|group| group.gid)
 }
 
 /// Removes a file; that it is not there is no error.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Group, fchownat};
+use nix::unistd::{Gid, fchownat};
 
 use crate::logging::Logger;
 use crate::options::Common;
@@ -76,12 +76,25 @@ pub fn bind(path: &Path, log: &Logger) -> io::Result<Listener> {
     umask(before);
     let socket = socket.map_err(|error| at(path, "cannot listen on", &error))?;
     let listener = Listener { socket: mio_listener(socket)?, made: Some(path.to_owned()) };
-    if let Ok(Some(group)) = Group::from_name(GROUP)
-        && let Err(error) = fchownat(AT_FDCWD, path, None, Some(group.gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+    if let Some(group) = group_id()
+        && let Err(error) = fchownat(AT_FDCWD, path, None, Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
     {
         log.info(format_args!("socket {} cannot be given to group {GROUP}: {error}", path.display()));
     }
     Ok(listener)
+}
+
+/// The id of [`GROUP`], if this host has it in its file of groups. That is where packages put it; libraries
+/// that know of other places would be loaded into a daemon that runs as root.
+fn group_id() -> Option<Gid> {
+    group_in(&fs::read_to_string("/etc/group").ok()?)
+}
+
+/// `NAME:PASSWORD:ID:MEMBERS`, see group(5).
+fn group_in(file: &str) -> Option<Gid> {
+    let mut groups = file.lines().map(|line| line.split(':'));
+    let id = groups.find_map(|mut fields| (fields.next() == Some(GROUP)).then(|| fields.nth(1)))?;
+    id?.parse().ok().map(Gid::from_raw)
 }
 
 /// The listening socket that systemd passes: `LISTEN_PID` is this process, `LISTEN_FDS` is 1, and it is
@@ -149,6 +162,15 @@ mod tests {
 
     fn log() -> Logger {
         Logger::new("test", Level::Quiet, Color::Never)
+    }
+
+    #[test]
+    fn the_group_is_read_from_the_file_of_groups() {
+        let file = "root:x:0:\n# comment\nalbatross-x:x:7:\nalbatross:x:998:alice,bob\n";
+        assert_eq!(group_in(file), Some(Gid::from_raw(998)));
+        for other in ["", "albatross", "albatross:x", "albatross:x:many:", "xalbatross:x:1:"] {
+            assert_eq!(group_in(other), None, "{other}");
+        }
     }
 
     #[test]

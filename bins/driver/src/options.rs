@@ -16,6 +16,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write;
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -60,15 +61,15 @@ impl fmt::Display for Early {
 
 impl Early {
     /// Prints it to where it belongs and ends the process.
-    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "that is what it is for")]
     pub fn exit(self) -> ! {
+        // Who closes the output has read enough.
         match self {
             Self::Print(text) => {
-                println!("{}", text.trim_end());
+                _ = writeln!(std::io::stdout(), "{}", text.trim_end());
                 std::process::exit(0)
             }
             Self::Usage(text) => {
-                eprintln!("{}", text.trim_end());
+                _ = writeln!(std::io::stderr(), "{}", text.trim_end());
                 std::process::exit(EXIT_USAGE)
             }
         }
