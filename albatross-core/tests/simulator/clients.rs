@@ -19,6 +19,9 @@ use crate::script::{Args, Ask, Chunk, How, NAMES, PATHS};
 /// More than any client here announces of a stream.
 pub(crate) const MOST_ANNOUNCED: usize = 1000;
 
+/// More changes than are appended to the record's file before it is written anew.
+const CHURN: i32 = 300;
+
 #[derive(Default)]
 pub(crate) struct Client {
     /// Commands that were not answered, the oldest first.
@@ -173,6 +176,21 @@ impl Host {
         Some(message)
     }
 
+    pub(crate) fn churn(&mut self) {
+        for turn in 0..CHURN {
+            if self.stopped() {
+                return;
+            }
+            let client = self.connect();
+            let add = |unikernels| Ask::AddPolicy { path: 2, unikernels, memory: 200, bridge: true, cpus: 2 };
+            self.ask(client, if turn % 3 == 0 { Ask::RemovePolicy { path: 2 } } else { add(4 + turn % 2) });
+            self.drain();
+            if self.is_open(client) {
+                self.hang_up_client(client, true);
+            }
+        }
+    }
+
     fn arguments(&self, args: Args) -> Arguments {
         let net = NetDevice { name: Text::from("service"), bridge: None, mac: None };
         let codes = |all: bool| if all { BTreeSet::new() } else { [0, 7].map(Int::from).into() };
@@ -283,7 +301,12 @@ impl Host {
     }
 
     pub(crate) fn hang_up(&mut self, choice: usize, gone: bool) {
-        let Some(client) = self.client(choice) else { return };
+        if let Some(client) = self.client(choice) {
+            self.hang_up_client(client, gone);
+        }
+    }
+
+    fn hang_up_client(&mut self, client: ClientId, gone: bool) {
         let Some(state) = self.clients.get_mut(&client) else { return };
         if gone {
             state.gone = true;

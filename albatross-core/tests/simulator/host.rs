@@ -24,6 +24,8 @@ use crate::script::{Kind, Step};
 
 /// Memory of the host, in MB.
 pub(crate) const MEMORY: i32 = 256;
+/// The same where some of it is broken.
+const LESS_MEMORY: i32 = 100;
 /// The bridge that there is, now and then.
 pub(crate) const BRIDGE: &str = "service";
 
@@ -87,6 +89,8 @@ pub(crate) struct Host {
     /// Images on their way in, which are files.
     pub(crate) spools: BTreeMap<SpoolId, PathBuf>,
     pub(crate) next_spool: u64,
+    /// Images that stay, as there was no record at the start.
+    pub(crate) kept: BTreeSet<PathBuf>,
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) next_client: usize,
     pub(crate) next_sequence: i64,
@@ -150,6 +154,7 @@ impl Host {
             connects: 0,
             spools: BTreeMap::new(),
             next_spool: 0,
+            kept: BTreeSet::new(),
             clients: BTreeMap::new(),
             next_client: 0,
             next_sequence: 1,
@@ -229,6 +234,7 @@ impl Host {
             Step::Stream(client, chunk) => self.stream(client, chunk),
             Step::Garbage(client) => self.garbage(client),
             Step::HangUp { client, gone } => self.hang_up(client, gone),
+            Step::Churn => self.churn(),
             Step::Subscribe { name, lines } => self.subscribe(name, lines),
             Step::ListInactive => self.list_inactive(),
             Step::Stall(subscriber) => self.stall(subscriber),
@@ -281,6 +287,8 @@ impl Host {
             self.placed.clear();
             self.fifos.clear();
             self.console.forget();
+            // It may come back with less than it had.
+            self.root.memory = Int::from(if chance.is_multiple_of(5) { LESS_MEMORY } else { MEMORY });
         } else {
             self.counts.kills += 1;
         }
@@ -330,15 +338,21 @@ impl Host {
         // A daemon that was killed may have left what is not durable: it is, before anything is built on it.
         self.disk.sync(&self.config.record());
         self.disk.sync_directory(&self.config.dbdir);
-        let record = match self.disk.read(&self.config.record()).map(journal::read) {
+        let contents = self.disk.read(&self.config.record()).map(journal::read);
+        let is_first = contents.is_none();
+        let record = match contents {
             None => Record::default(),
             Some(Ok(contents)) => contents.record,
             Some(Err(error)) => return self.broke(format!("the record cannot be read: {error}")),
         };
         let needed: BTreeSet<PathBuf> =
             record.unikernels.iter().map(|(_, one)| self.config.stored_image(&one.digest)).collect();
+        self.kept.clear();
         for path in self.disk.list(&self.config.images()) {
-            if !needed.contains(&path) {
+            let is_whole = path.extension().is_none();
+            if is_whole && is_first {
+                self.kept.insert(path);
+            } else if !needed.contains(&path) {
                 self.disk.remove(&path);
             }
         }

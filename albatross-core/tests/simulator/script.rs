@@ -36,6 +36,8 @@ pub(crate) enum Step {
     },
     /// A new client asks the console daemon which consoles are kept.
     ListInactive,
+    /// A client changes the policy of one path so often that the record's file is written anew.
+    Churn,
     /// A subscriber stops reading, or reads again.
     Stall(usize),
     /// A subscriber goes away.
@@ -259,6 +261,7 @@ fn step(random: &mut Random, names: usize, trouble: usize) -> Step {
         }
         95 if trouble > 0 => Step::Terminate,
         96 if random.once_in(3) => Step::Settle,
+        97 if random.once_in(100) => Step::Churn,
         _ => work(random),
     }
 }
