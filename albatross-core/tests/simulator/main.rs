@@ -1,20 +1,22 @@
-//! A whole host under one seed: the machines of albatrossd and of the console daemon, wired together, on a modelled
-//! disk, with modelled processes, taps, fifos and clients.
+//! A whole host under one seed: the machines of albatrossd and of the console daemon, wired together, on a
+//! modelled disk, with modelled processes, taps, fifos and clients.
 //!
-//! A seed makes a script ([`script`]), a list of steps; [`host::Host`] takes one after the other and looks after each at
-//! what must always be so ([`checks`]). What may be promised to whom is kept beside the machine ([`ledger`]). What the
-//! machine wants done waits until the script says, in any order that the driver could have; the effects are those of
-//! the driver, down to what of a file survives a power cut ([`disk`]). A crash may come between any two effects.
-//! Where all is done ([`script::Step::Settle`]) nothing may be left over: no tap, no fifo, no image, no command without a
-//! reply, and what is on record is what runs.
+//! A seed makes a script ([`script`]), a list of steps. [`host::Host`] takes one after the other and looks after
+//! each at what must always be so ([`checks`]). What was promised to whom is kept beside the machine
+//! ([`ledger`]), from nothing but commands and replies. What the machine wants done waits until the script says,
+//! in any order that the driver could have ([`work`]); the effects are those of the driver ([`effects`]), down to
+//! what of a file survives a power cut ([`disk`]). A crash may come between any two effects. Where all is done
+//! ([`script::Step::Settle`]) nothing may be left over: no tap, no fifo, no image, no command without a reply; and
+//! what is on record is what runs.
 //!
-//! A seed that fails is printed with the shortest script that was found to fail: steps are left out one by one.
-//! `ALBATROSS_SIM_SEED` runs one seed, `ALBATROSS_SIM_SEEDS` so many; a night's run is
-//! `ALBATROSS_SIM_SEEDS=1000000 cargo test --release -p albatross-core --test simulator`.
+//! A seed that fails is printed with the shortest script that was found to fail in the same way: steps are left
+//! out one by one. `ALBATROSS_SIM_SEED` runs one seed, `ALBATROSS_SIM_SEEDS` so many, from 0 or from that one; a
+//! night's run is
+//! `ALBATROSS_SIM_SEEDS=1000000 cargo test --release -p albatross-core --test simulator -- --nocapture`.
 //!
-//! A new `Output` or `Task` gets its effect in `Host::carry_out` or `Host::effect` ([`work`]) and, if tasks of it may
-//! fail, a [`script::Kind`]; a new command an [`script::Ask`]; a new input a [`script::Step`]. What is not modelled is a failure
-//! of the run where it is an output, and of the task where it is a task.
+//! A new `Output` gets its effect in `Host::carry_out`, a new `Task` in `Host::effect` and a [`script::Kind`], so
+//! that it fails now and then; a new command is a [`script::Ask`], a new input a [`script::Step`]. An output that
+//! is not modelled fails the run, a task that is not modelled fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,6 +31,7 @@ mod clients;
 mod console;
 mod counts;
 mod disk;
+mod effects;
 mod host;
 mod images;
 mod ledger;
@@ -129,9 +132,9 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn hosts_keep_what_they_promise() {
-    let (first, count) = match number("ALBATROSS_SIM_SEED") {
-        Some(seed) => (seed, 1),
-        None => (0, number("ALBATROSS_SIM_SEEDS").unwrap_or(SEEDS)),
+    let (first, count) = match (number("ALBATROSS_SIM_SEED"), number("ALBATROSS_SIM_SEEDS")) {
+        (Some(seed), count) => (seed, count.unwrap_or(1)),
+        (None, count) => (0, count.unwrap_or(SEEDS)),
     };
     let mut counts = Counts::default();
     for seed in first..first + count {
