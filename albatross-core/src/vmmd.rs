@@ -51,6 +51,11 @@ pub const CONSOLE_RETRY: Duration = Duration::from_secs(1);
 /// How long the console daemon may take to open a fifo.
 pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to wait before the console daemon is asked again to open the fifo of what runs, which it could not
+/// open. What it lacks, descriptors mostly, is not there again at once, and a fifo that nobody reads holds a
+/// guest up when it is full.
+pub const FIFO_RETRY: Duration = Duration::from_secs(5);
+
 /// Commands that a client may send ahead of the replies on one connection. The endpoint sends a chain's
 /// policies and the command; a chain has at most eight intermediates.
 pub const MAX_PIPELINED: usize = 16;
@@ -250,7 +255,7 @@ pub enum Task {
     /// Start a tender: [`Outcome::Process`].
     Spawn(Spawn),
     /// Replace the file of the record by this one, atomically and durably. This and
-    /// [`Append`](Self::Append) are carried out in the order given.
+    /// [`Append`](Self::Append) are carried out and answered in the order given.
     Persist {
         /// Where.
         path: PathBuf,
@@ -390,9 +395,11 @@ struct Requester {
 }
 
 /// The connection to the console daemon.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Console {
     connected: bool,
+    /// A connection is being made: it is not asked for twice.
+    connecting: bool,
     /// The number of the last command that was sent.
     sequence: i64,
     /// What each unanswered `console add` is for; `None`: an announcement after a reconnection.
@@ -408,6 +415,8 @@ enum Timer {
     Kill(Name),
     /// Give up on the console daemon for this start.
     ConsolePatience(Name),
+    /// Have the console daemon open the fifo of this one, if it runs.
+    OpenFifo(Name),
     /// Write the record again, if it is not on the disk as it is.
     Persist,
 }
@@ -430,7 +439,14 @@ enum Waiting {
 #[derive(Debug)]
 enum Undo {
     Nothing,
-    Policy(albatross_proto::Path, Option<Policy>),
+    Policy {
+        /// Where.
+        path: albatross_proto::Path,
+        /// What it was set to.
+        made: Option<Policy>,
+        /// What it was.
+        before: Option<Policy>,
+    },
 }
 
 impl Vmmd {
@@ -451,7 +467,7 @@ impl Vmmd {
             doubtful: Vec::new(),
             journal: store::Journal::default(),
             next_spool: 0,
-            console: Console { connected: false, sequence: 0, pending: BTreeMap::new() },
+            console: Console::default(),
             statistics: statistics::Statistics::default(),
             timers: BTreeSet::new(),
             outputs: Vec::new(),
@@ -533,7 +549,7 @@ impl Vmmd {
                 match result {
                     Ok(_) => self.succeed(&requester, text),
                     Err(TaskFailure(why)) => {
-                        self.undo(undo);
+                        self.undo(id, undo);
                         self.persist_later(now);
                         self.fail(&requester, format!("the record was not written: {why}"));
                     }
@@ -546,11 +562,12 @@ impl Vmmd {
         while let Some((_, timer)) = self.timers.first().filter(|(when, _)| *when <= now.monotonic).cloned() {
             self.timers.pop_first();
             match timer {
-                Timer::ReconnectConsole if !self.console.connected => self.output(Output::ConnectConsole),
+                Timer::ReconnectConsole if !self.console.connected => self.connect_console(),
                 Timer::ReconnectConsole => {}
                 Timer::Start(name) => self.start_if_due(now, &name),
                 Timer::Kill(name) => self.kill_if_due(now, &name),
                 Timer::ConsolePatience(name) => self.console_patience_ended(now, &name),
+                Timer::OpenFifo(name) => self.announce_again(&name),
                 Timer::Persist => self.persist_again(),
             }
         }

@@ -1,15 +1,15 @@
 //! Commands: what each asks for, whether it may be done, and what is done first.
 
 use albatross_proto::{
-    Arguments, Command, Int, Name, Payload, Policy, PolicyCommand, StatisticsCommand, Success,
+    Arguments, Command, Int, Name, Path, Payload, Policy, PolicyCommand, StatisticsCommand, Success,
     UnikernelCommand, Wire,
 };
 
 use super::store::Changed;
 use super::unikernel::{AfterStop, Cancelled, Cause, State, Unikernel};
 use super::{
-    ADDED_POLICY, MAX_PIPELINED, Message, Output, Phase, Requester, SpoolId, UNMODIFIED_POLICY, Undo, Vmmd,
-    Waiting,
+    ADDED_POLICY, Client, MAX_PIPELINED, Message, Output, Phase, Requester, SpoolId, TaskId,
+    UNMODIFIED_POLICY, Undo, Vmmd, Waiting,
 };
 use crate::image;
 use crate::machine::{ClientId, Level, Now};
@@ -44,13 +44,18 @@ impl Vmmd {
         self.close(client);
     }
 
-    /// Takes up the next of the commands that came before the reply.
+    /// Takes up the next of the commands that came before the reply, and the image that came with one.
     pub(super) fn next_pipelined(&mut self, now: Now) {
         while let Some((client, message)) = self.clients.iter_mut().find_map(|(client, state)| {
-            if state.busy { None } else { Some((*client, state.pipelined.pop_front()?)) }
+            let waits = state.busy && state.receiving.is_none();
+            if waits { None } else { Some((*client, state.pipelined.pop_front()?)) }
         }) {
             self.frame(now, client, message);
         }
+        // What came of their images came before the end, and is taken up.
+        let cut = |(_, state): &(&ClientId, &Client)| state.ended && state.receiving.is_some();
+        let cut: Vec<ClientId> = self.clients.iter().filter(cut).map(|(client, _)| *client).collect();
+        cut.into_iter().for_each(|client| self.stream_cut(client));
     }
 
     pub(super) fn drop_spool(&mut self, spool: Option<SpoolId>) {
@@ -132,19 +137,32 @@ impl Vmmd {
     fn add_policy(&mut self, requester: Requester, policy: Policy) {
         let path = requester.header.name.path().clone();
         let before = self.resources.policy(&path).cloned();
-        if before.as_ref() == Some(&policy) {
+        if path.is_root() && before.as_ref() != Some(&policy) {
+            return self
+                .fail(&requester, "the policy of the root is what this host has, it cannot be replaced");
+        }
+        let is_same = before.as_ref() == Some(&policy);
+        // One that is on its way to the disk may not come there.
+        if is_same && !self.changing_policies().any(|(_, changing)| *changing == path) {
             return self.succeed(&requester, UNMODIFIED_POLICY);
         }
-        match self.resources.insert_policy(&path, policy) {
+        match self.resources.insert_policy(&path, policy.clone()) {
             Err(refusal) => self.fail(&requester, refusal.to_string()),
             Ok(()) => {
                 let record = self.persist_task(&Changed::Policy(path.clone()));
-                self.task(
-                    record,
-                    Waiting::Acknowledge(requester, ADDED_POLICY.into(), Undo::Policy(path, before)),
-                );
+                let text = if is_same { UNMODIFIED_POLICY } else { ADDED_POLICY };
+                let undo = Undo::Policy { path, made: Some(policy), before };
+                self.task(record, Waiting::Acknowledge(requester, text.into(), undo));
             }
         }
+    }
+
+    /// Paths of which a change of the policy is being written.
+    fn changing_policies(&self) -> impl Iterator<Item = (TaskId, &Path)> {
+        self.tasks.iter().filter_map(|(id, waiting)| match waiting {
+            Waiting::Acknowledge(_, _, Undo::Policy { path, .. }) => Some((*id, path)),
+            _ => None,
+        })
     }
 
     fn remove_policy(&mut self, requester: Requester) {
@@ -158,22 +176,32 @@ impl Vmmd {
             Err(refusal) => self.fail(&requester, refusal.to_string()),
             Ok(_) => {
                 let record = self.persist_task(&Changed::Policy(path.clone()));
-                let done =
-                    Waiting::Acknowledge(requester, "removed policy".into(), Undo::Policy(path, before));
+                let undo = Undo::Policy { path, made: None, before };
+                let done = Waiting::Acknowledge(requester, "removed policy".into(), undo);
                 self.task(record, done);
             }
         }
     }
 
-    pub(super) fn undo(&mut self, undo: Undo) {
-        let result = match undo {
-            Undo::Nothing => return,
-            Undo::Policy(path, Some(policy)) => {
-                self.resources.insert_policy(&path, policy).map_err(|e| e.to_string())
+    /// Undoes what the task `id` did not write.
+    pub(super) fn undo(&mut self, id: TaskId, undo: Undo) {
+        let Undo::Policy { path, made, before } = undo else { return };
+        // If that is not written either, it goes back to before both.
+        let next = self.changing_policies().find(|(other, changing)| *other > id && **changing == path);
+        if let Some((next, _)) = next {
+            if let Some(Waiting::Acknowledge(_, _, Undo::Policy { before: next, .. })) =
+                self.tasks.get_mut(&next)
+            {
+                *next = before;
             }
-            Undo::Policy(path, None) => {
-                self.resources.remove_policy(&path).map(|_| ()).map_err(|e| e.to_string())
-            }
+            return;
+        }
+        if self.resources.policy(&path) != made.as_ref() {
+            return;
+        }
+        let result = match before {
+            Some(policy) => self.resources.insert_policy(&path, policy).map_err(|e| e.to_string()),
+            None => self.resources.remove_policy(&path).map(|_| ()).map_err(|e| e.to_string()),
         };
         if let Err(why) = result {
             self.log(Level::Error, format!("a change that was not written could not be undone: {why}"));
@@ -229,7 +257,8 @@ impl Vmmd {
                 self.resources.remove_unikernel(name).ok();
             }
             unikernel.admitted = false;
-            unikernel.arguments = *arguments;
+            let before = std::mem::replace(&mut unikernel.arguments, *arguments);
+            unikernel.recorded.get_or_insert_with(|| Box::new(before));
         }
         unikernel.backoff = Backoff::default();
         self.begin_start(now, name, Cause::Restart(requester));

@@ -88,7 +88,7 @@ impl Vmmd {
             return self.fail(&creation.requester, why);
         }
         let Some(client) = self.clients.get_mut(&creation.requester.client) else { return };
-        if client.ended {
+        if client.ended && client.pipelined.is_empty() {
             return self.fail(&creation.requester, "no image follows the command");
         }
         let spool = SpoolId::Stream(self.next_spool);
@@ -159,7 +159,7 @@ impl Vmmd {
     }
 
     /// Whether a create may be done now.
-    fn admits(&self, name: &Name, force: bool, arguments: &Arguments) -> Result<(), String> {
+    pub(super) fn admits(&self, name: &Name, force: bool, arguments: &Arguments) -> Result<(), String> {
         let Some(existing) = self.unikernels.get(name) else {
             return self.resources.check_unikernel(name, arguments).map_err(|e| e.to_string());
         };
@@ -236,6 +236,7 @@ impl Vmmd {
         let unikernel = Unikernel {
             typ: Typ::Solo5,
             arguments,
+            recorded: None,
             digest,
             image: Some(image),
             admitted: true,

@@ -17,7 +17,8 @@ use super::store::Changed;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
 use super::users::NoneFree;
 use super::{
-    CONSOLE_PATIENCE, CONSOLE_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo, Vmmd, Waiting,
+    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo,
+    Vmmd, Waiting,
 };
 use crate::image::{self, Image};
 use crate::machine::{Level, Now};
@@ -167,7 +168,10 @@ impl Vmmd {
                 start.taps.push(tap);
                 Step::Tap(index + 1)
             }
-            (Step::Persist, Outcome::Done) => Step::Spawn,
+            (Step::Persist, Outcome::Done) => {
+                self.unikernels.entry(name.clone()).and_modify(|unikernel| unikernel.recorded = None);
+                Step::Spawn
+            }
             (Step::Spawn, Outcome::Process(pid)) => return self.spawned(now, name, pid),
             (step, _) => {
                 return self.abort(now, name, &format!("the driver answered {step:?} with something else"));
@@ -247,8 +251,25 @@ impl Vmmd {
                 self.remove_unikernel(name);
                 self.persist(&Changed::Unikernel(name.clone()));
             }
-            None => self.wait_to_start(now, name, Some(why.to_owned())),
+            None => {
+                self.go_back(now, name);
+                self.wait_to_start(now, name, Some(why.to_owned()));
+            }
         }
+    }
+
+    /// Gives a unikernel the arguments on record again, where others did not come there.
+    fn go_back(&mut self, now: Now, name: &Name) {
+        let Some(unikernel) = self.unikernels.get_mut(name) else { return };
+        let Some(recorded) = unikernel.recorded.take() else { return };
+        unikernel.arguments = *recorded;
+        if unikernel.admitted {
+            self.resources.remove_unikernel(name).ok();
+        }
+        // At once, before others take the room. Where it is gone already, the start says so.
+        unikernel.admitted = self.resources.insert_unikernel(name, &unikernel.arguments).is_ok();
+        // The others may have been written in part, or as part of another change.
+        self.persist_later_if_unknown(now);
     }
 
     /// Frees what a unikernel holds while it runs or is started.
@@ -305,6 +326,13 @@ impl Vmmd {
             self.console_add(name, Some(name.clone()));
         } else {
             // It may have been started in the meantime: the answer goes on with this start, or ends it.
+            self.connect_console();
+        }
+    }
+
+    /// Has the console daemon be reached, if that is not being done.
+    pub(super) fn connect_console(&mut self) {
+        if !std::mem::replace(&mut self.console.connecting, true) {
             self.output(Output::ConnectConsole);
         }
     }
@@ -332,6 +360,7 @@ impl Vmmd {
     /// The console daemon was reached: it is told what runs, and what waits for it is started, by priority.
     pub(super) fn console_connected(&mut self, now: Now) {
         self.console.connected = true;
+        self.console.connecting = false;
         self.console.pending.clear();
         let all: Vec<(Name, bool)> = self
             .unikernels
@@ -362,6 +391,7 @@ impl Vmmd {
             "the console daemon is not running, start albatross-console"
         };
         self.console.connected = false;
+        self.console.connecting = false;
         self.console.pending.clear();
         let waiting = self.unikernels.iter().filter(|(_, unikernel)| unikernel.waits_for_console());
         let waiting: Vec<Name> = waiting.map(|(name, _)| name.clone()).collect();
@@ -397,7 +427,17 @@ impl Vmmd {
         match (waiting, result) {
             (Some(name), result) => self.step_done(now, &name, result),
             (None, Ok(_)) => {}
-            (None, Err(TaskFailure(why))) => self.log(Level::Warning, format!("{}: {why}", header.name)),
+            (None, Err(TaskFailure(why))) => {
+                self.log(Level::Warning, format!("{}: {why}; it is asked again", header.name));
+                self.timers.insert((now.monotonic + FIFO_RETRY, Timer::OpenFifo(header.name)));
+            }
+        }
+    }
+
+    /// Has the console daemon open the fifo of what runs, which it could not open before.
+    pub(super) fn announce_again(&mut self, name: &Name) {
+        if self.console.connected && self.unikernels.get(name).is_some_and(|one| one.running().is_some()) {
+            self.console_add(name, None);
         }
     }
 

@@ -5,8 +5,8 @@ use albatross_proto::reply::Exit;
 
 use super::command::ENDING;
 use super::store::Changed;
-use super::unikernel::{AfterStop, Cancelled, Running, State, Unikernel};
-use super::{GRACE, Output, Phase, Signal, Timer, Vmmd};
+use super::unikernel::{AfterStop, Cancelled, Cause, Running, State, Unikernel};
+use super::{GRACE, Output, Phase, Requester, Signal, Timer, Vmmd};
 use crate::machine::{Level, Now};
 use crate::restart::{self, Decision};
 
@@ -70,16 +70,31 @@ impl Vmmd {
         match stop {
             Some(AfterStop::Destroy(requesters)) => self.destroyed(&name, requesters),
             Some(AfterStop::Restart(requester, arguments)) => {
-                self.start_with(now, &name, arguments, requester)
+                match arguments.as_deref().map(|arguments| self.admits(&name, true, arguments)) {
+                    Some(Err(why)) => self.go_on_as_before(now, &name, &requester, why),
+                    _ => self.start_with(now, &name, arguments, requester),
+                }
             }
-            Some(AfterStop::Replace(prepared)) => {
-                self.remove_unikernel(&name);
-                self.start_new(now, *prepared);
-            }
+            Some(AfterStop::Replace(prepared)) => match self.admits(&name, true, &prepared.arguments) {
+                Err(why) => {
+                    self.drop_unused_image(&prepared.digest);
+                    self.go_on_as_before(now, &name, &prepared.requester, why);
+                }
+                Ok(()) => {
+                    self.remove_unikernel(&name);
+                    self.start_new(now, *prepared);
+                }
+            },
             Some(AfterStop::Shutdown) => {}
             None if self.phase == Phase::Serving => self.after_exit(now, &name, exit),
             None => {}
         }
+    }
+
+    /// The room for what was to come was taken by others while it was being stopped: it is started as it was.
+    fn go_on_as_before(&mut self, now: Now, name: &Name, requester: &Requester, why: String) {
+        self.fail(requester, why);
+        self.begin_start(now, name, Cause::Again);
     }
 
     /// It ended by itself.
@@ -99,7 +114,7 @@ impl Vmmd {
                 unikernel.arguments.add_name = false;
                 self.log(Level::Info, format!("{name}: does not know --name, it is started without"));
                 self.persist(&Changed::Unikernel(name.clone()));
-                self.begin_start(now, name, super::unikernel::Cause::Again);
+                self.begin_start(now, name, Cause::Again);
             }
         }
     }

@@ -88,13 +88,14 @@ impl Vmmd {
         for (name, recorded) in record.unikernels {
             self.restore(now, name, recorded);
         }
-        self.output(Output::ConnectConsole);
+        self.connect_console();
     }
 
     fn restore(&mut self, now: Now, name: Name, recorded: RecordedUnikernel) {
         let unikernel = Unikernel {
             typ: recorded.config.typ,
             arguments: recorded.config.arguments,
+            recorded: None,
             digest: recorded.digest,
             image: None,
             admitted: false,
@@ -172,6 +173,13 @@ impl Vmmd {
         self.timers.insert((now.monotonic + RECORD_RETRY, Timer::Persist));
     }
 
+    /// The same, where it is not known what is on the disk.
+    pub(super) fn persist_later_if_unknown(&mut self, now: Now) {
+        if !self.journal.known {
+            self.persist_later(now);
+        }
+    }
+
     pub(super) fn persist_again(&mut self) {
         if !self.journal.known && self.phase != Phase::Ended {
             self.persist(&Changed::Policy(Path::root()));
@@ -228,7 +236,7 @@ fn recorded(unikernel: &Unikernel) -> RecordedUnikernel {
         typ: unikernel.typ,
         compressed: false,
         image: Vec::new().into(),
-        arguments: unikernel.arguments.clone(),
+        arguments: unikernel.to_record().clone(),
     };
     RecordedUnikernel { config, digest: unikernel.digest }
 }

@@ -14,6 +14,7 @@ use albatross_proto::{
 
 use super::*;
 
+mod found;
 mod state;
 mod statistics;
 

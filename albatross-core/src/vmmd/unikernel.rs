@@ -23,6 +23,9 @@ const STARTUP: i32 = 50;
 pub(super) struct Unikernel {
     pub(super) typ: Typ,
     pub(super) arguments: Arguments,
+    /// Those on record, while it is started with others for the first time: it goes back to them if that fails
+    /// before the others are on record.
+    pub(super) recorded: Option<Box<Arguments>>,
     /// SHA-256 of the image.
     pub(super) digest: [u8; 32],
     /// What the image says about itself; not known before it is loaded after a restart of the daemon.
@@ -139,6 +142,15 @@ impl Unikernel {
 
     pub(super) const fn running(&self) -> Option<&Running> {
         if let State::Running(running) = &self.state { Some(running) } else { None }
+    }
+
+    /// The arguments that the record is to have: new ones from when they are written for their own sake.
+    pub(super) fn to_record(&self) -> &Arguments {
+        match (&self.state, &self.recorded) {
+            (State::Starting(start), _) if start.step == Step::Persist => &self.arguments,
+            (_, Some(recorded)) => recorded,
+            (_, None) => &self.arguments,
+        }
     }
 
     pub(super) fn waits_for_console(&self) -> bool {

@@ -342,19 +342,48 @@ fn compressed(directory: &Path, path: &Path, level: u32) -> io::Result<File> {
     Ok(to)
 }
 
-/// Removes what is left of images that did not become whole, and those that no unikernel on record has.
-pub(crate) fn sweep(config: &Config, record: &Record) -> io::Result<usize> {
+/// Removes what is left of images that did not become whole, and those that no unikernel on record has. Where
+/// there is no record, all images stay: it may only not be in its place.
+pub(crate) fn sweep(config: &Config, record: Option<&Record>) -> io::Result<usize> {
+    let recorded = record.iter().flat_map(|record| &record.unikernels);
     let needed: std::collections::HashSet<PathBuf> =
-        record.unikernels.iter().map(|(_, unikernel)| config.stored_image(&unikernel.digest)).collect();
+        recorded.map(|(_, unikernel)| config.stored_image(&unikernel.digest)).collect();
     let mut removed = 0;
     for entry in fs::read_dir(config.images())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_image = name.len() == 64 && name.bytes().all(|octet| octet.is_ascii_hexdigit());
-        if name.ends_with(UNFINISHED) || is_image && !needed.contains(&path) {
+        if name.ends_with(UNFINISHED) || is_image && record.is_some() && !needed.contains(&path) {
             fs::remove_file(&path)?;
             removed += 1;
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first image that was sent after a daemon was killed with one half way in was refused: that file was
+    /// in its place.
+    #[test]
+    fn what_a_dead_daemon_left_of_an_image_goes_without_a_record_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config {
+            tmpdir: directory.path().to_owned(),
+            dbdir: directory.path().to_owned(),
+            drop_path: true,
+            overcommit: albatross_core::resources::Overcommit::default(),
+        };
+        fs::create_dir(config.images()).unwrap();
+        let (unfinished, whole) = (config.images().join("0.new"), config.stored_image(&[7; 32]));
+        for path in [&unfinished, &whole] {
+            fs::write(path, "").unwrap();
+        }
+        assert_eq!(sweep(&config, None).unwrap(), 1);
+        assert!(!unfinished.exists() && whole.exists());
+        assert_eq!(sweep(&config, Some(&Record::default())).unwrap(), 1);
+        assert!(!whole.exists());
+    }
 }

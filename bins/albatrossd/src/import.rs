@@ -23,11 +23,12 @@ const STATE: &str = "state";
 
 /// What is on record. Without any record that is nothing; one that cannot be read is not overwritten.
 pub(crate) fn load(config: &Config, log: &Logger) -> io::Result<Record> {
-    if let Some(record) = record::read(config, log)? {
-        match images::sweep(config, &record).map_err(|error| named(&config.images(), &error))? {
-            0 => {}
-            removed => log.info(format_args!("removed {removed} images that nobody has")),
-        }
+    let record = record::read(config, log)?;
+    match images::sweep(config, record.as_ref()).map_err(|error| named(&config.images(), &error))? {
+        0 => {}
+        removed => log.info(format_args!("removed {removed} images that nobody has")),
+    }
+    if let Some(record) = record {
         return Ok(record);
     }
     let state = config.dbdir.join(STATE);

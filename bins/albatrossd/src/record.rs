@@ -18,13 +18,16 @@ const BACKUP: &str = ".bak";
 /// A file that is not whole.
 const UNFINISHED: &str = ".new";
 
-/// The record as it was written last; `None` without a file.
+/// The record as it was written last; `None` without a file. What is read is durable: a daemon that was killed
+/// may have left changes that are not, and what is built on them would be lost with the power.
 pub(crate) fn read(config: &Config, log: &Logger) -> io::Result<Option<Record>> {
     let path = config.record();
     let bytes = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| named(&path, &error))?,
     };
+    let durable = File::open(&path).and_then(|file| file.sync_all()).and_then(|()| sync_parent(&path));
+    durable.map_err(|error| named(&path, &error))?;
     let contents = journal::read(&bytes).map_err(|error| {
         let backup = beside(&path, BACKUP);
         io::Error::other(format!(
