@@ -102,6 +102,12 @@ impl<S> Connection<S> {
         &mut self.stream
     }
 
+    /// The stream, the octets that were read of a frame that is not complete, and those that wait to be written.
+    pub fn into_parts(mut self) -> (S, Vec<u8>, Vec<u8>) {
+        self.queue.drain(..self.written);
+        (self.stream, self.reader.into_partial(), self.queue)
+    }
+
     /// Changes the limit for the frames that come next.
     pub const fn set_limit(&mut self, limit: usize) {
         self.reader.set_limit(limit);
