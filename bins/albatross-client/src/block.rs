@@ -57,7 +57,10 @@ impl BlockData {
             let count = match self.file.read(&mut piece) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => {
+                    conversation.cut_stream();
+                    return Err(self.failed(error));
+                }
             };
             if count == 0 {
                 break;

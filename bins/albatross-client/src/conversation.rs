@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 
 use albatross_core::block::IntakeError;
 use albatross_core::image::InflateError;
@@ -39,9 +40,19 @@ pub(crate) trait Stream: Read + Write + Source {
     fn turn(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Sends no more. What the server sends can still be read.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    fn end(&mut self) -> io::Result<()>;
 }
 
-impl Stream for mio::net::UnixStream {}
+impl Stream for mio::net::UnixStream {
+    fn end(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
 /// What went wrong between us and the server.
 #[derive(Debug)]
@@ -259,6 +270,14 @@ impl<S: Stream> Conversation<S> {
     /// Ends a stream.
     pub(crate) fn end_stream(&mut self) -> Result<(), ConversationError> {
         self.send(&[])
+    }
+
+    /// Ends the connection within a stream, and waits until the server has seen that.
+    pub(crate) fn cut_stream(&mut self) {
+        // Where something of this fails, the server sees it as well.
+        if self.connection.stream_mut().end().is_ok() {
+            _ = self.receive();
+        }
     }
 
     /// Waits for the next frame; `None` where the server has closed.
