@@ -45,6 +45,7 @@
 
 #[cfg(feature = "certificates")]
 pub mod authority;
+pub mod block;
 #[cfg(feature = "certificates")]
 pub mod certificate;
 pub mod console;

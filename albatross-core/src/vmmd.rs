@@ -12,6 +12,7 @@
 //! It follows `docs/protocol.md` (conversations) and `docs/architecture.md` (the life of a command).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::image::{Image, Target};
 use crate::machine::{ClientId, Level, Now};
 use crate::resources::{Overcommit, Resources};
 
+mod block;
 mod command;
 mod create;
 #[cfg(test)]
@@ -80,10 +82,17 @@ pub struct Config {
     pub overcommit: Overcommit,
 }
 
+/// Streams to and from block devices at one time. Each has a thread of the driver and a file open; more
+/// would only share the disk.
+pub const MAX_STREAMS: usize = 16;
+
 /// What happened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input {
+    /// What is in the directory of the block devices ([`Config::blocks`]); before
+    /// [`Begin`](Self::Begin).
+    BlockFiles(Vec<BlockFile>),
     /// The daemon begins: what the machine offers as a whole, and what is on record.
     Begin {
         /// The root policy: cpus, memory, storage and bridges that are there.
@@ -146,6 +155,9 @@ pub enum Output {
     FillSpool(SpoolId, Vec<u8>),
     /// The image is not wanted after all.
     DropSpool(SpoolId),
+    /// The daemon ends: what is being received from or sent to this client by a [`Task`] is cut short, and
+    /// the task fails.
+    EndStream(ClientId),
     /// End this tender.
     Kill(u32, Signal),
     /// Remove these files of the daemon's own; what is not there is no error.
@@ -158,6 +170,15 @@ pub enum Output {
     StopListening,
     /// All is freed: end the daemon.
     Exit,
+}
+
+/// A file in the directory of the block devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockFile {
+    /// Its name there.
+    pub name: OsString,
+    /// Its length in octets; `None` where it is no regular file.
+    pub length: Option<u64>,
 }
 
 /// A signal for a tender.
@@ -254,6 +275,52 @@ pub enum Task {
     },
     /// Start a tender: [`Outcome::Process`].
     Spawn(Spawn),
+    /// Make the file of a block device, durably: it is made whole as `unfinished` and gets its name then.
+    /// What has that name already stays as it is, and is a failure.
+    MakeBlock {
+        /// Where.
+        file: BlockPlace,
+        /// What is on it at first, where that is not only zeros.
+        content: Option<BlockContent>,
+    },
+    /// Replace the content of a block device by this, atomically and durably: the new file is made whole as
+    /// `unfinished` and takes the place of the old one then.
+    FillBlock {
+        /// Where.
+        file: BlockPlace,
+        /// What.
+        content: BlockContent,
+    },
+    /// The same with what this client streams after its command, as [`crate::block::Intake`] takes it.
+    ReceiveBlock {
+        /// From whom. Its frames are not for the machine until this is done.
+        client: ClientId,
+        /// What came of the stream already, as it came: the machine was given it before its time.
+        begun: Vec<u8>,
+        /// Where.
+        file: BlockPlace,
+        /// Whether the stream is a zlib stream.
+        compressed: bool,
+    },
+    /// Send the content of a block device to a client as replies with this header. Done when all is sent.
+    /// Where it fails between two messages the client can be told.
+    SendBlock {
+        /// To whom.
+        client: ClientId,
+        /// The header of the replies.
+        header: Header,
+        /// Where the content is.
+        file: BlockPlace,
+        /// 0: as it is; else compressed at this level.
+        level: u32,
+        /// Which replies.
+        form: DumpForm,
+    },
+    /// Remove the file of a block device, durably. That it is not there is no error.
+    RemoveBlock {
+        /// Where.
+        path: PathBuf,
+    },
     /// Replace the file of the record by this one, atomically and durably. This and
     /// [`Append`](Self::Append) are carried out and answered in the order given.
     Persist {
@@ -270,6 +337,36 @@ pub enum Task {
         /// One entry ([`crate::journal`]).
         entry: Vec<u8>,
     },
+}
+
+/// Where the file of a block device is, and how long it has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockPlace {
+    /// The file.
+    pub path: PathBuf,
+    /// Where a file can be made that is not whole. Nobody else uses this while the task is carried out, and
+    /// it is not there afterwards.
+    pub unfinished: PathBuf,
+    /// Octets of the file. What the content does not fill is zeros.
+    pub length: u64,
+}
+
+/// Content of a block device that came in a message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BlockContent {
+    /// The octets.
+    pub octets: Vec<u8>,
+    /// Whether they are a zlib stream.
+    pub compressed: bool,
+}
+
+/// How the content of a block device is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DumpForm {
+    /// In chunks.
+    Chunks,
+    /// In one message, as older clients want it.
+    Whole,
 }
 
 /// How a tender is started.
@@ -430,6 +527,8 @@ enum Waiting {
     Stored(Box<create::Creation>),
     /// The image that `get` asked for is sent.
     Sent(Requester),
+    /// What was asked of a block device is done.
+    Block(Requester, block::Job),
     /// Nobody, but a failure is logged.
     Persisted,
     /// The reply to a change, and how to undo the change if it cannot be persisted.
@@ -489,6 +588,7 @@ impl Vmmd {
     /// The one entrance: what happened goes in, what is to be done comes out, in order.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
+            Input::BlockFiles(files) => self.adopt_blocks(files),
             Input::Begin { host, record, seed } => self.begin(now, host, record, seed),
             Input::Connected(client) => {
                 self.clients.insert(client, Client::default());
@@ -537,6 +637,7 @@ impl Vmmd {
             }
             Some(Waiting::Stored(creation)) => self.image_stored(now, *creation, result),
             Some(Waiting::Sent(requester)) => self.image_sent(&requester, result),
+            Some(Waiting::Block(requester, job)) => self.block_done(&requester, job, result),
             Some(Waiting::Persisted) => {
                 self.persisted(id, result.is_ok());
                 if let Err(TaskFailure(why)) = result {
@@ -642,6 +743,17 @@ impl Config {
 
     fn image(&self, name: &Name) -> PathBuf {
         self.tmpdir.join(format!("{name}.img"))
+    }
+
+    /// Where block devices are.
+    #[must_use]
+    pub fn blocks(&self) -> PathBuf {
+        self.dbdir.join("block")
+    }
+
+    /// The file of the block device of this name.
+    fn block(&self, name: &Name) -> PathBuf {
+        self.blocks().join(name.to_string())
     }
 
     /// Where images are kept.

@@ -122,6 +122,15 @@ impl FrameReader {
         self.header_have > 0
     }
 
+    /// The octets of a frame that has begun and was not given: what another reader has to be given first that
+    /// is to go on from here. Of a frame that was given in parts it is the header.
+    #[must_use]
+    pub fn into_partial(self) -> Vec<u8> {
+        let mut octets = self.header.get(..self.header_have).unwrap_or_default().to_vec();
+        octets.extend(self.payload);
+        octets
+    }
+
     /// The same as [`read_piece`](Self::read_piece) for a reader that gives whole frames only.
     ///
     /// # Errors
@@ -236,6 +245,28 @@ mod tests {
             }
             assert_eq!(seen, [b"first".to_vec(), long.clone(), b"".to_vec(), long.clone(), b"last".to_vec()]);
             assert!(!reader.is_partial() && reader.payload.capacity() == 0);
+        }
+    }
+
+    #[test]
+    fn another_reader_goes_on_where_one_stops() {
+        let stream = [frame(b"first"), frame(b"second"), frame(b"")].concat();
+        for end in 0..stream.len() {
+            let (mut before, mut after) = stream.split_at(end);
+            let mut seen = Vec::new();
+            let mut reader = FrameReader::new(16);
+            while !before.is_empty() {
+                seen.extend(reader.read(&mut before).unwrap());
+            }
+            let partial = reader.into_partial();
+            let (mut partial, mut reader) = (partial.as_slice(), FrameReader::new(16));
+            while !partial.is_empty() {
+                assert_eq!(reader.read(&mut partial), Ok(None));
+            }
+            while !after.is_empty() {
+                seen.extend(reader.read(&mut after).unwrap());
+            }
+            assert_eq!(seen, [b"first".to_vec(), b"second".to_vec(), Vec::new()], "{end}");
         }
     }
 

@@ -323,13 +323,34 @@ impl<'a> Success<'a> {
 /// `length` octets: the message is these octets and the image.
 #[must_use]
 pub fn image_head(header: &crate::Header, compressed: bool, length: usize) -> Vec<u8> {
-    use crate::large::header as tag;
-    let compressed = [0x01, 0x01, if compressed { 0xff } else { 0 }];
-    let mut parts = Vec::from([tag(0x04, length), compressed.to_vec()]);
-    let mut octets = length + parts.iter().map(Vec::len).sum::<usize>();
     // Out from the image: its SEQUENCE, `unikernel-image [6]`, `success [1]`.
-    for outer in [0x30, 0xa6, 0xa1] {
-        let begin = tag(outer, octets);
+    head(header, Some(compressed), length, &[0x30, 0xa6, 0xa1])
+}
+
+/// The same for the content of a block device ([`Success::BlockDeviceImageOld`]).
+#[must_use]
+pub fn old_block_head(header: &crate::Header, compressed: bool, length: usize) -> Vec<u8> {
+    // Its SEQUENCE, `block-device-image-old [7]`, `success [1]`.
+    head(header, Some(compressed), length, &[0x30, 0xa7, 0xa1])
+}
+
+/// The same for a part of a block device's content ([`Data::Block`]).
+#[must_use]
+pub fn block_head(header: &crate::Header, length: usize) -> Vec<u8> {
+    // `some [0]`, `block [4]`, `data [3]`.
+    head(header, None, length, &[0xa0, 0xa4, 0xa3])
+}
+
+/// What goes before the OCTET STRING of `length` octets that ends a message; `around` are the tags around
+/// it, from the innermost.
+fn head(header: &crate::Header, compressed: Option<bool>, length: usize, around: &[u8]) -> Vec<u8> {
+    use crate::large::header as tag;
+    let compressed = compressed.map(|compressed| Vec::from([0x01, 0x01, if compressed { 0xff } else { 0 }]));
+    let mut parts = Vec::from([tag(0x04, length)]);
+    parts.extend(compressed);
+    let mut octets = length + parts.iter().map(Vec::len).sum::<usize>();
+    for outer in around {
+        let begin = tag(*outer, octets);
         octets += begin.len();
         parts.push(begin);
     }

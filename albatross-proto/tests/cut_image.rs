@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use albatross_proto::large::{Found, MAX_BEFORE_IMAGE, find_image};
-use albatross_proto::reply::image_head;
-use albatross_proto::{Command, Header, Payload, Success, UnikernelCommand, Wire};
+use albatross_proto::reply::{block_head, image_head, old_block_head};
+use albatross_proto::{Command, Data, Header, Payload, Success, UnikernelCommand, Wire};
 
 fn messages() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
@@ -95,15 +95,23 @@ fn whatever_is_unusual_is_left_to_the_decoder() {
 }
 
 #[test]
-fn the_head_of_an_image_and_the_image_are_the_message() {
+fn a_head_and_what_it_is_the_head_of_are_the_message() {
     for length in [0, 1, 100, 127, 128, 300, 65536, 1 << 24] {
         for compressed in [false, true] {
             let header = Header::new(7, "foo:hello".parse().unwrap());
             let image: Cow<'_, [u8]> = vec![5; length].into();
             let mut message = image_head(&header, compressed, length);
             message.extend_from_slice(&image);
-            let success = Success::UnikernelImage { compressed, image };
-            assert_eq!(message, Wire::new(header, Payload::Success(success)).encode().unwrap());
+            let success = Success::UnikernelImage { compressed, image: image.clone() };
+            assert_eq!(message, Wire::new(header.clone(), Payload::Success(success)).encode().unwrap());
+            let mut message = old_block_head(&header, compressed, length);
+            message.extend_from_slice(&image);
+            let success = Success::BlockDeviceImageOld { compressed, image: image.clone() };
+            assert_eq!(message, Wire::new(header.clone(), Payload::Success(success)).encode().unwrap());
+            let mut message = block_head(&header, length);
+            message.extend_from_slice(&image);
+            let data = Data::Block(Some(image));
+            assert_eq!(message, Wire::new(header, Payload::Data(data)).encode().unwrap());
         }
     }
 }

@@ -12,8 +12,8 @@ def entry(name, kind):
     return name.ljust(68, b"\0") + struct.pack("<I", kind) + bytes(32)
 
 
-def image(nets):
-    entries = [entry(b"", 0x40000000)] + [entry(name, 2) for name in nets]
+def image(blocks, nets):
+    entries = [entry(b"", 0x40000000)] + [entry(name, 1) for name in blocks] + [entry(name, 2) for name in nets]
     manifest = bytes(4) + struct.pack("<II", 1, len(entries)) + b"".join(entries)
     notes = [note(0x31494241, struct.pack("<IIII", 2, 2, 0, 0)), note(0x3154464D, manifest)]
     header = b"\x7fELF\x02\x01\x01" + bytes(9)
@@ -26,6 +26,10 @@ def image(nets):
     return header + table + b"".join(notes)
 
 
-for name, nets in [("spt-no-devices", []), ("spt-net-service", [b"service"])]:
+for name, blocks, nets in [
+    ("spt-no-devices", [], []),
+    ("spt-net-service", [], [b"service"]),
+    ("spt-block-storage", [b"storage"], []),
+]:
     with open(f"{name}.elf", "wb") as file:
-        file.write(image(nets))
+        file.write(image(blocks, nets))

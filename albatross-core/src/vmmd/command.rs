@@ -96,7 +96,7 @@ impl Vmmd {
         match command {
             Command::Unikernel(command) => self.unikernel_command(now, requester, command, image),
             Command::Policy(command) => self.policy_command(requester, command),
-            Command::Block(_) => self.fail(&requester, "block devices are not managed by this version"),
+            Command::Block(command) => self.block_command(requester, command),
             Command::Statistics(StatisticsCommand::Initial) => self.statistics_begin(&requester),
             _ => self.fail(&requester, "unknown command"),
         }

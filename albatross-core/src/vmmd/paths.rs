@@ -2,7 +2,8 @@
 //! directly below its directory, and nothing of a command line can be taken for something else.
 
 use albatross_proto::{
-    Arguments, Command, Config as UnikernelConfig, Int, NetDevice, Success, Time, Typ, UnikernelCommand,
+    Arguments, BlockCommand, Command, Config as UnikernelConfig, Int, NetDevice, Success, Time, Typ,
+    UnikernelCommand,
 };
 use proptest::prelude::*;
 
@@ -82,6 +83,7 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
             return None;
         }
         Output::OpenSpool(_) | Output::FillSpool(..) | Output::DropSpool(_) => return None,
+        Output::EndStream(_) => return None,
         Output::Send(..) | Output::Close(_) | Output::Log(..) | Output::StopListening | Output::Exit => {
             return None;
         }
@@ -98,6 +100,15 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
             check_path(path);
             outcome = Outcome::Inspected(crate::image::inspect(IMAGE).expect("an image"));
         }
+        Task::MakeBlock { file, .. }
+        | Task::FillBlock { file, .. }
+        | Task::ReceiveBlock { file, .. }
+        | Task::SendBlock { file, .. } => {
+            check_path(&file.path);
+            check_path(&file.unfinished);
+            assert_ne!(file.path, file.unfinished);
+        }
+        Task::RemoveBlock { path } => check_path(path),
         Task::PlaceImage { from, to } => [from, to].into_iter().for_each(|path| check_path(path)),
         Task::FindTender { .. } => outcome = Outcome::Tender(PathBuf::from("/usr/bin/solo5-spt")),
         Task::MakeTap { bridge, owner } => {
@@ -185,6 +196,26 @@ proptest! {
             prop_assert_eq!(walk.spawned, 2);
         }
         walk.ask(&name, Command::Unikernel(UnikernelCommand::Destroy));
+    }
+
+    #[test]
+    fn whatever_the_name_of_a_block_device_its_files_stay_in_their_directory(text in texts()) {
+        let Ok(name) = text.parse::<Name>() else { return Ok(()) };
+        let mut walk = Walk::new();
+        let data = || std::borrow::Cow::Borrowed(&b"x"[..]);
+        for command in [
+            BlockCommand::Add(Int::ONE),
+            BlockCommand::Set { compressed: false },
+            BlockCommand::SetOld { compressed: false, data: data() },
+            BlockCommand::Dump(Int::ZERO),
+            BlockCommand::DumpOld(Int::ONE),
+            BlockCommand::Remove,
+            BlockCommand::AddOld { size: Int::ONE, compressed: true, data: Some(data()) },
+        ] {
+            walk.ask(&name, Command::Block(command));
+        }
+        let is_refused = name.label().is_none() || name.to_string().len() > MAX_FILE_NAME - 4;
+        prop_assert_eq!(walk.refused, if is_refused { 7 } else { 0 });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use albatross_proto::reply::Info;
-use albatross_proto::{Int, Name, Path, Payload, Policy, Success, Text};
+use albatross_proto::{BlockDeviceInfo, Int, Name, Path, Payload, Policy, Success, Text};
 
 use super::command::not_found;
 use super::unikernel::Unikernel;
@@ -56,6 +56,19 @@ impl Vmmd {
         all
     }
 
+    /// The block devices: the one that is named, or all at the path and below.
+    pub(super) fn blocks(&mut self, requester: &Requester) {
+        let asked = &requester.header.name;
+        let shown = |block: &Block| BlockDeviceInfo { size: block.size(), active: block.user().is_some() };
+        let list = if asked.label().is_some() {
+            self.resources.block(asked).map(|block| (asked.clone(), shown(block))).into_iter().collect()
+        } else {
+            let all = self.resources.blocks(asked.path(), Siblings::Descending).into_iter();
+            all.filter_map(|(name, block)| Some((name.relative_to(asked.path())?, shown(block)))).collect()
+        };
+        self.reply(requester, Payload::Success(Success::BlockDevices(list)));
+    }
+
     fn block_size(&self, path: &Path, device: &Text) -> Option<Int> {
         let name = Name::new(path.clone(), Some(device.as_str()?.parse().ok()?));
         self.resources.block(&name).map(Block::size)
@@ -87,7 +100,7 @@ impl Vmmd {
 }
 
 /// zlib knows the levels 0 to 9.
-fn compression_level(level: Int) -> u32 {
+pub(super) fn compression_level(level: Int) -> u32 {
     u32::try_from(level.get().clamp(0, 9)).unwrap_or(9)
 }
 

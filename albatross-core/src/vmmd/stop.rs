@@ -127,6 +127,7 @@ impl Vmmd {
         }
         self.phase = Phase::Ending;
         self.output(Output::StopListening);
+        self.end_streams();
         let names: Vec<Name> = self.unikernels.keys().cloned().collect();
         for name in names {
             self.shut_down(now, &name);

@@ -14,6 +14,7 @@ use albatross_proto::{
 
 use super::*;
 
+mod block;
 mod found;
 mod state;
 mod statistics;
@@ -33,6 +34,10 @@ struct Host {
     record: Record,
     /// The file that the record is in.
     journal: Vec<u8>,
+    /// The files of block devices.
+    blocks: BTreeMap<PathBuf, Vec<u8>>,
+    /// What clients stream, as it comes from their connections.
+    streams: BTreeMap<ClientId, Vec<u8>>,
     /// Images on the way in.
     spools: BTreeMap<SpoolId, Vec<u8>>,
     /// Tasks that are held back, by a part of their Debug form.
@@ -77,21 +82,31 @@ impl Host {
     }
 
     fn with_record(record: Record, files: BTreeMap<PathBuf, Vec<u8>>) -> Self {
+        let mut host = Self::unborn(files);
+        host.record.clone_from(&record);
+        host.input(Input::Begin { host: host_policy(), record, seed: [3; 32] });
+        host
+    }
+
+    /// A host whose machine has not begun.
+    fn unborn(files: BTreeMap<PathBuf, Vec<u8>>) -> Self {
         let config = Config {
             tmpdir: "/run/albatross".into(),
             dbdir: "/var/lib/albatross".into(),
             drop_path: true,
             overcommit: Overcommit::default(),
         };
-        let mut host = Self {
+        Self {
             vmmd: Vmmd::new(config),
             now: Duration::from_secs(1),
             files,
             fifos: BTreeSet::new(),
             taps: BTreeSet::new(),
             processes: BTreeMap::new(),
-            record: record.clone(),
+            record: Record::default(),
             journal: Vec::new(),
+            blocks: BTreeMap::new(),
+            streams: BTreeMap::new(),
             spools: BTreeMap::new(),
             holding: None,
             held_tasks: Vec::new(),
@@ -108,9 +123,7 @@ impl Host {
             statistics: BTreeMap::new(),
             killed: Vec::new(),
             exited: false,
-        };
-        host.input(Input::Begin { host: host_policy(), record, seed: [3; 32] });
-        host
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -166,6 +179,9 @@ impl Host {
                     Payload::Success(Success::Info(list)) => Payload::Success(Success::Info(list)),
                     Payload::Success(Success::Status(list)) => Payload::Success(Success::Status(list)),
                     Payload::Success(Success::Policies(list)) => Payload::Success(Success::Policies(list)),
+                    Payload::Success(Success::BlockDevices(list)) => {
+                        Payload::Success(Success::BlockDevices(list))
+                    }
                     Payload::Failure(text) => Payload::Failure(text),
                     other => panic!("unexpected reply {other:?}"),
                 };
@@ -181,6 +197,9 @@ impl Host {
             {
                 self.held_tasks.push((id, task));
             }
+            Output::EndStream(client) => {
+                self.streams.insert(client, Vec::new());
+            }
             Output::OpenSpool(spool) => assert!(self.spools.insert(spool, Vec::new()).is_none()),
             Output::FillSpool(spool, octets) => self.spools.get_mut(&spool).unwrap().extend(octets),
             Output::DropSpool(spool) => assert!(self.spools.remove(&spool).is_some(), "dropped once"),
@@ -195,7 +214,9 @@ impl Host {
             }
             Output::RemoveFile(path) => {
                 assert!(
-                    self.fifos.remove(&path) | self.files.remove(&path).is_some(),
+                    self.fifos.remove(&path)
+                        | self.files.remove(&path).is_some()
+                        | self.blocks.remove(&path).is_some(),
                     "removes what is there: {path:?}"
                 );
             }
@@ -256,6 +277,11 @@ impl Host {
                 self.processes.insert(self.next_pid, line);
                 Outcome::Process(self.next_pid)
             }
+            task @ (Task::MakeBlock { .. }
+            | Task::FillBlock { .. }
+            | Task::ReceiveBlock { .. }
+            | Task::SendBlock { .. }
+            | Task::RemoveBlock { .. }) => self.block_task(task)?,
             Task::Persist { record, .. } => {
                 self.journal = record;
                 self.journal_changed()

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State as StatusState, Status};
-use albatross_proto::{Arguments, Int, MacAddress, Name, NetDevice, Text, Time, Typ};
+use albatross_proto::{Arguments, BlockDevice, Int, MacAddress, Name, NetDevice, Text, Time, Typ};
 
 use super::create::Prepared;
 use super::{Config, Reach, Requester, Spawn};
@@ -175,11 +175,24 @@ impl Unikernel {
     fn reach(&self, config: &Config, name: &Name) -> Reach {
         Reach {
             image: config.image(name),
-            blocks: Vec::new(),
+            blocks: self.block_files(config, name).map(|(_, file)| file).collect(),
             taps: !self.arguments.net_devices.is_empty(),
             virtual_machines: self.image.as_ref().is_some_and(|image| image.target == Target::Hvt),
             memory: u64::try_from(self.arguments.memory.get()).unwrap_or_default(),
         }
+    }
+
+    /// Its block devices, each with the file that it is.
+    fn block_files<'a>(
+        &'a self,
+        config: &'a Config,
+        name: &'a Name,
+    ) -> impl Iterator<Item = (&'a BlockDevice, PathBuf)> {
+        // A host device that is no label was refused with the admission: there is no such device.
+        self.arguments.block_devices.iter().filter_map(|device| {
+            let label = device.host_device().as_str()?.parse().ok()?;
+            Some((device, config.block(&Name::new(name.path().clone(), Some(label)))))
+        })
     }
 
     /// The command line of the tender without its name: all of one option before the next.
@@ -193,6 +206,14 @@ impl Unikernel {
         line.extend(nets().map(|net| {
             let mac = derived_mac(name, net).to_string();
             of(&[b"--net-mac:", net.name.as_bytes(), b"=", mac.as_bytes()])
+        }));
+        line.extend(self.block_files(config, name).map(|(device, file)| {
+            let file = file.into_os_string().into_encoded_bytes();
+            of(&[b"--block:", device.name.as_bytes(), b"=", &file])
+        }));
+        line.extend(self.arguments.block_devices.iter().filter_map(|device| {
+            let size = device.sector_size?.to_string();
+            Some(of(&[b"--block-sector-size:", device.name.as_bytes(), b"=", size.as_bytes()]))
         }));
         line.push(b"--".to_vec());
         line.push(config.image(name).into_os_string().into_encoded_bytes());

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use albatross_core::resources::{Unusable, usable};
 use albatross_driver::logging::Logger;
@@ -45,6 +46,8 @@ pub(crate) enum CommandError {
     RootInCertificate,
     /// A solo5 unikernel without an image.
     ImageNeeded,
+    /// The content of a block device is longer than the device.
+    DataTooLong { path: PathBuf, length: u64, size: Int },
     /// The image is not one, or its devices are not the ones that are given.
     Image(ImageError),
 }
@@ -66,6 +69,10 @@ impl fmt::Display for CommandError {
             ),
             Self::RootInCertificate => f.write_str("a certificate with a policy needs the label of a path"),
             Self::ImageNeeded => f.write_str("a solo5 unikernel needs an image: create NAME IMAGE"),
+            Self::DataTooLong { path, length, size } => {
+                let path = path.display();
+                write!(f, "{path} has {length} octets, which do not fit on a block device of {size} MB")
+            }
             Self::Image(error) => error.fmt(f),
         }
     }
@@ -154,6 +161,9 @@ fn target(action: &Action) -> Option<(Name, bool)> {
         Action::StatsAdd(it) => Some((it.name.clone(), false)),
         Action::StatsRemove(it) => Some((it.name.clone(), false)),
         Action::Block(it) => Some((it.name.clone(), false)),
+        Action::CreateBlock(it) => Some((it.name.clone(), true)),
+        Action::SetBlock(it) => Some((it.name.clone(), true)),
+        Action::DumpBlock(it) => Some((it.name.clone(), true)),
         Action::DestroyBlock(it) => Some((it.name.clone(), true)),
         Action::Generate(_)
         | Action::Sign(_)
@@ -170,10 +180,7 @@ fn command(action: &Action, to: &Destination, log: &Logger) -> Result<Command<'s
         Action::ReplacePolicy(it) => add_policy(it.unikernels, it.mem, &it.cpu, it.size, &it.network)?,
         Action::RemovePolicy(_) => Command::Policy(PolicyCommand::Remove),
         Action::Info(_) => Command::Unikernel(UnikernelCommand::Info),
-        Action::Get(it) => {
-            let level = it.compression_level.unwrap_or_else(|| default_level(to)).get();
-            Command::Unikernel(UnikernelCommand::Get(Int::from(i32::from(level))))
-        }
+        Action::Get(it) => Command::Unikernel(UnikernelCommand::Get(asked(it.compression_level, to))),
         Action::Create(it) => create(it, to, log)?,
         Action::Restart(it) => restart(it, log)?,
         Action::Destroy(_) => Command::Unikernel(UnikernelCommand::Destroy),
@@ -186,6 +193,12 @@ fn command(action: &Action, to: &Destination, log: &Logger) -> Result<Command<'s
         Action::StatsAdd(it) => stats_add(it),
         Action::StatsRemove(_) => Command::Statistics(StatisticsCommand::Remove),
         Action::Block(_) => Command::Block(BlockCommand::Info),
+        Action::CreateBlock(it) => Command::Block(BlockCommand::Add(it.size)),
+        Action::SetBlock(it) => {
+            let level = it.compression_level.unwrap_or_else(|| default_level(to));
+            Command::Block(BlockCommand::Set { compressed: level != CompressionLevel::NONE })
+        }
+        Action::DumpBlock(it) => Command::Block(BlockCommand::Dump(asked(it.compression_level, to))),
         Action::DestroyBlock(_) => Command::Block(BlockCommand::Remove),
         Action::Generate(_)
         | Action::Sign(_)
@@ -204,8 +217,13 @@ fn stats_add(it: &StatsAdd) -> Command<'static> {
     })
 }
 
+/// The level that the server is asked to compress at.
+fn asked(level: Option<CompressionLevel>, to: &Destination) -> Int {
+    Int::from(i32::from(level.unwrap_or_else(|| default_level(to)).get()))
+}
+
 /// Compression where none is asked for: none on the same host.
-fn default_level(to: &Destination) -> CompressionLevel {
+pub(crate) fn default_level(to: &Destination) -> CompressionLevel {
     match to {
         Destination::Local | Destination::Socket(_) | Destination::SocketDump => CompressionLevel::NONE,
         Destination::Remote(_) | Destination::RemoteDump | Destination::Request => CompressionLevel::BEST,

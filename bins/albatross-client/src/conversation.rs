@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 
+use albatross_core::block::IntakeError;
 use albatross_core::image::InflateError;
 use albatross_driver::connection::{Connection, ConnectionError};
 use albatross_proto::{DecodeError, EncodeError};
@@ -19,8 +21,8 @@ use crate::exit::Exit;
 /// Octets that are read at once.
 const SCRATCH: usize = 64 * 1024;
 
-/// Octets of one chunk of a streamed image.
-const CHUNK: usize = 64 * 1024;
+/// Octets of one chunk of a stream.
+pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// While so many octets wait to be written, the next chunk is not queued: memory for a stream stays small.
 const ENOUGH_QUEUED: usize = 4 * CHUNK;
@@ -38,9 +40,19 @@ pub(crate) trait Stream: Read + Write + Source {
     fn turn(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Sends no more. What the server sends can still be read.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    fn end(&mut self) -> io::Result<()>;
 }
 
-impl Stream for mio::net::UnixStream {}
+impl Stream for mio::net::UnixStream {
+    fn end(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
 /// What went wrong between us and the server.
 #[derive(Debug)]
@@ -65,6 +77,10 @@ pub(crate) enum ConversationError {
     Undecodable(DecodeError),
     /// An image that is damaged, or too large.
     Image(InflateError),
+    /// The content of a block device is damaged.
+    Content(IntakeError),
+    /// The content of a block device has no end.
+    CutOff,
     /// A message that does not answer the command.
     Unexpected(&'static str),
 }
@@ -80,6 +96,8 @@ impl ConversationError {
             | Self::NoReply { .. }
             | Self::Undecodable(_)
             | Self::Image(_)
+            | Self::Content(_)
+            | Self::CutOff
             | Self::Unexpected(_) => Exit::Communication,
         }
     }
@@ -116,6 +134,10 @@ impl fmt::Display for ConversationError {
             }
             Self::Undecodable(error) => write!(f, "the reply cannot be read: {error}"),
             Self::Image(error) => write!(f, "the image that came cannot be used: {error}"),
+            Self::Content(error) => write!(f, "the content that came cannot be used: {error}"),
+            Self::CutOff => f.write_str(
+                "the server closed the connection before the end of the content, its log says why",
+            ),
             Self::Unexpected(what) => write!(f, "the server sent {what}, which is no answer to this command"),
         }
     }
@@ -131,7 +153,8 @@ impl std::error::Error for ConversationError {
             Self::NoReply { write } => write.as_ref().map(|error| error as _),
             Self::Undecodable(error) => Some(error),
             Self::Image(error) => Some(error),
-            Self::Unexpected(_) => None,
+            Self::Content(error) => Some(error),
+            Self::CutOff | Self::Unexpected(_) => None,
         }
     }
 }
@@ -221,15 +244,40 @@ impl<S: Stream> Conversation<S> {
     /// answers or goes away.
     pub(crate) fn send_stream(&mut self, data: &[u8]) -> Result<(), ConversationError> {
         for chunk in data.chunks(CHUNK) {
-            while self.connection.pending() > ENOUGH_QUEUED && self.is_quiet() {
-                self.wait()?;
-            }
-            if !self.is_quiet() {
+            if !self.send_chunk(chunk)? {
                 return Ok(());
             }
+        }
+        self.end_stream()
+    }
+
+    /// Sends the next octets of a stream, [`CHUNK`] at most, when those before are on their way. `false` where
+    /// the server has answered or gone away: it wants no more.
+    pub(crate) fn send_chunk(&mut self, chunk: &[u8]) -> Result<bool, ConversationError> {
+        while self.connection.pending() > ENOUGH_QUEUED && self.is_quiet() {
+            self.wait()?;
+        }
+        if !self.is_quiet() {
+            return Ok(false);
+        }
+        // An empty frame would be the end.
+        if !chunk.is_empty() {
             self.send(chunk)?;
         }
+        Ok(true)
+    }
+
+    /// Ends a stream.
+    pub(crate) fn end_stream(&mut self) -> Result<(), ConversationError> {
         self.send(&[])
+    }
+
+    /// Ends the connection within a stream, and waits until the server has seen that.
+    pub(crate) fn cut_stream(&mut self) {
+        // Where something of this fails, the server sees it as well.
+        if self.connection.stream_mut().end().is_ok() {
+            _ = self.receive();
+        }
     }
 
     /// Waits for the next frame; `None` where the server has closed.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Mode of private keys.
@@ -84,13 +84,9 @@ pub(crate) fn read_if_present(path: &Path, limit: usize) -> Result<Option<Vec<u8
 /// [`FileError::Exists`] where something has that name; it is left as it is.
 pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = write_temporary(path, content, mode)?;
-    // A link, unlike a rename, never replaces.
-    let linked = fs::hard_link(&temporary, path);
+    let linked = link(&temporary, path);
     let removed = fs::remove_file(&temporary);
-    linked.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => FileError::Exists { path: path.to_owned() },
-        _ => FileError::Io { doing: "create", path: path.to_owned(), source },
-    })?;
+    linked?;
     removed.map_err(failed("remove", &temporary))
 }
 
@@ -104,6 +100,59 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), File
     })
 }
 
+/// A file that does not exist yet and is written piece by piece. It has its name when it is finished, and
+/// goes when this is dropped before.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl NewFile {
+    /// Begins the file `path`.
+    pub(crate) fn create(path: &Path, mode: u32) -> Result<Self, FileError> {
+        let (temporary, file) = open_temporary(path, mode)?;
+        Ok(Self { path: path.to_owned(), temporary, file, length: 0 })
+    }
+
+    /// Writes the next octets. Zeros take no room.
+    pub(crate) fn write(&mut self, octets: &[u8]) -> Result<(), FileError> {
+        if octets.iter().any(|octet| *octet != 0) {
+            self.file.write_all_at(octets, self.length).map_err(failed("write", &self.path))?;
+        }
+        self.length += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// [`FileError::Exists`] where something has that name; it is left as it is.
+    pub(crate) fn finish(self) -> Result<(), FileError> {
+        let kept = self.file.set_len(self.length).and_then(|()| self.file.sync_all());
+        kept.map_err(failed("write", &self.path))?;
+        link(&self.temporary, &self.path)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // What is left over is of no use; that it cannot be removed is not worth a message.
+        _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Gives a file a name that no other has.
+fn link(temporary: &Path, path: &Path) -> Result<(), FileError> {
+    // A link, unlike a rename, never replaces.
+    fs::hard_link(temporary, path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => FileError::Exists { path: path.to_owned() },
+        _ => FileError::Io { doing: "create", path: path.to_owned(), source },
+    })
+}
+
 /// Appends a line to a file, which is made if need be.
 pub(crate) fn append_line(path: &Path, line: &str) -> Result<(), FileError> {
     let mut options = OpenOptions::new();
@@ -113,15 +162,21 @@ pub(crate) fn append_line(path: &Path, line: &str) -> Result<(), FileError> {
     file.sync_all().map_err(failed("write", path))
 }
 
-/// Writes the content to a file beside `path`.
-fn write_temporary(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, FileError> {
+/// Makes a file beside `path`.
+fn open_temporary(path: &Path, mode: u32) -> Result<(PathBuf, File), FileError> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     let mut options = OpenOptions::new();
     let open = options.write(true).create_new(true).mode(mode).open(&temporary);
-    let mut file = open.map_err(failed("create", &temporary))?;
+    let file = open.map_err(failed("create", &temporary))?;
+    Ok((temporary, file))
+}
+
+/// Writes the content to a file beside `path`.
+fn write_temporary(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, FileError> {
+    let (temporary, mut file) = open_temporary(path, mode)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| {
         _ = fs::remove_file(&temporary);
         FileError::Io { doing: "write", path: path.to_owned(), source }
@@ -145,6 +200,25 @@ mod tests {
         replace(&path, b"third", PUBLIC_MODE).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"third");
         // Nothing else is left lying around.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_in_pieces_is_there_when_it_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump");
+        let mut file = NewFile::create(&path, PUBLIC_MODE).unwrap();
+        for piece in [b"one".as_slice(), b"\0\0", b"two", b"\0"] {
+            file.write(piece).unwrap();
+            assert!(!path.exists());
+        }
+        file.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one\0\0two\0");
+        let mut second = NewFile::create(&path, PUBLIC_MODE).unwrap();
+        second.write(b"other").unwrap();
+        assert!(matches!(second.finish(), Err(FileError::Exists { .. })));
+        drop(NewFile::create(&path, PUBLIC_MODE).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one\0\0two\0");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -6,6 +6,7 @@
 //! | `options` | the command line as it is typed |
 //! | `command` | from options to a name and a command, with the checks that need no server |
 //! | `local`, `remote`, `csr` | the three ways that a command takes |
+//! | `block` | block devices: the content that follows a command |
 //! | `conversation` | frames to a server and back, both directions at once |
 //! | `ca` | `generate` and `sign` |
 //! | `pki` | certificates, requests and keys in files |
@@ -19,6 +20,7 @@
 //! [`albatross_proto::Name`].
 #![forbid(unsafe_code)]
 
+mod block;
 mod ca;
 mod clock;
 mod command;
@@ -44,6 +46,8 @@ use std::process::ExitCode;
 
 use albatross_driver::logging::Logger;
 
+use block::BlockData;
+use command::Request;
 use error::Error;
 use exit::Exit;
 use options::{Action, Destination, Options, PROGRAM};
@@ -76,15 +80,34 @@ fn perform(options: &Options, log: &Logger) -> Result<Exit, Error> {
     }
     let destination = options.destination();
     let request = command::request(&options.action, &destination, log)?;
+    match &options.action {
+        Action::CreateBlock(it) if it.data.is_some() => {
+            return block::create(it, options, &destination, request, &mut printer, log);
+        }
+        Action::SetBlock(it) => return block::set(it, options, &destination, request, &mut printer, log),
+        _ => {}
+    }
+    ask(options, &destination, request, None, &mut printer, log)
+}
+
+/// Has a command carried out or written down, with the data that follows it.
+fn ask(
+    options: &Options,
+    destination: &Destination,
+    request: Request,
+    data: Option<BlockData>,
+    printer: &mut Printer,
+    log: &Logger,
+) -> Result<Exit, Error> {
     match destination {
         Destination::Local => {
             let socket = local::socket(&options.tmpdir(), &request.command);
-            local::ask(&socket, request, &mut printer)
+            local::ask(&socket, request, data, printer)
         }
-        Destination::Socket(path) => local::ask(&path, request, &mut printer),
-        Destination::SocketDump => local::show(request, &mut printer),
-        Destination::Remote(host) => remote::ask(options, &host, request, &mut printer),
-        Destination::RemoteDump => remote::show(options, request, &printer),
-        Destination::Request => csr::write(options, &request, &printer, log),
+        Destination::Socket(path) => local::ask(path, request, data, printer),
+        Destination::SocketDump => local::show(request, printer),
+        Destination::Remote(host) => remote::ask(options, host, request, data, printer),
+        Destination::RemoteDump => remote::show(options, request, printer),
+        Destination::Request => csr::write(options, &request, printer, log),
     }
 }

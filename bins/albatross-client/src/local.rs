@@ -6,6 +6,7 @@ use albatross_proto::command::Daemon;
 use albatross_proto::{Command, Header, Payload, Wire};
 use mio::net::UnixStream;
 
+use crate::block::BlockData;
 use crate::command::Request;
 use crate::conversation::{Conversation, ConversationError};
 use crate::dump;
@@ -26,11 +27,16 @@ pub(crate) fn socket(tmpdir: &Path, command: &Command<'_>) -> PathBuf {
     tmpdir.join("util").join(name)
 }
 
-/// Asks the daemon on `socket`.
+/// Asks the daemon on `socket`, with the data that follows the command.
 ///
 /// # Errors
 /// Those of the conversation and of printing.
-pub(crate) fn ask(socket: &Path, request: Request, printer: &mut Printer) -> Result<Exit, Error> {
+pub(crate) fn ask(
+    socket: &Path,
+    request: Request,
+    data: Option<BlockData>,
+    printer: &mut Printer,
+) -> Result<Exit, Error> {
     let (wire, expected) = message(request);
     let encoded = wire.encode().map_err(ConversationError::TooLong)?;
     let stream = UnixStream::connect(socket)
@@ -38,6 +44,9 @@ pub(crate) fn ask(socket: &Path, request: Request, printer: &mut Printer) -> Res
     let mut conversation = Conversation::new(stream, expected.limit())?;
     conversation.send(&encoded)?;
     drop(encoded);
+    if let Some(data) = data {
+        data.send(&mut conversation)?;
+    }
     reply::follow(&mut conversation, expected, Some(&wire.header), printer)
 }
 

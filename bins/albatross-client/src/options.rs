@@ -99,6 +99,9 @@ pub(crate) enum Action {
     StatsAdd(StatsAdd),
     StatsRemove(StatsRemove),
     Block(Block),
+    CreateBlock(CreateBlock),
+    SetBlock(SetBlock),
+    DumpBlock(DumpBlock),
     DestroyBlock(DestroyBlock),
     Generate(Generate),
     Sign(Sign),
@@ -390,6 +393,51 @@ pub(crate) struct Block {
     pub(crate) name: Name,
 }
 
+/// Makes a block device, all zeros or with the content of a file.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "create-block")]
+pub(crate) struct CreateBlock {
+    /// what it is called
+    #[argh(positional, arg_name = "NAME", from_str_fn(values::name))]
+    pub(crate) name: Name,
+    /// its size in MB
+    #[argh(positional, arg_name = "MB", from_str_fn(values::natural))]
+    pub(crate) size: Int,
+    /// file with its content, which must fit
+    #[argh(option, arg_name = "FILE")]
+    pub(crate) data: Option<PathBuf>,
+    /// compression of the content for the transfer, 0 to 9 (0 locally, else 9)
+    #[argh(option, arg_name = "N")]
+    pub(crate) compression_level: Option<CompressionLevel>,
+}
+
+/// Replaces the content of a block device.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "set-block")]
+pub(crate) struct SetBlock {
+    /// the block device
+    #[argh(positional, arg_name = "NAME", from_str_fn(values::name))]
+    pub(crate) name: Name,
+    /// file with its content, which must fit; the rest becomes zeros
+    #[argh(positional, arg_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// compression of the content for the transfer, 0 to 9 (0 locally, else 9)
+    #[argh(option, arg_name = "N")]
+    pub(crate) compression_level: Option<CompressionLevel>,
+}
+
+/// Writes the content of a block device to a file.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "dump-block")]
+pub(crate) struct DumpBlock {
+    /// the block device
+    #[argh(positional, arg_name = "NAME", from_str_fn(values::name))]
+    pub(crate) name: Name,
+    /// compression of the content for the transfer, 0 to 9 (0 locally, else 9)
+    #[argh(option, arg_name = "N")]
+    pub(crate) compression_level: Option<CompressionLevel>,
+}
+
 /// Removes a block device and what is on it.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "destroy-block")]
@@ -521,6 +569,8 @@ pub(crate) enum Conflict {
     Needs(&'static str),
     /// Endpoints refuse this command.
     NotRemote,
+    /// A block device with its content is not made by one command.
+    TwoCommands,
 }
 
 impl std::fmt::Display for Conflict {
@@ -532,6 +582,10 @@ impl std::fmt::Display for Conflict {
             Self::NotForThisCommand(option) => write!(f, "this command does not take {option}"),
             Self::OnlyWith { option, with } => write!(f, "{option} is of use only with {with}"),
             Self::Needs(option) => write!(f, "this command needs {option}"),
+            Self::TwoCommands => f.write_str(
+                "create-block with --data is two commands, which cannot be shown or requested together: use \
+                 create-block and set-block",
+            ),
             Self::NotRemote => f.write_str(
                 "endpoints refuse this command: a policy travels in an intermediate certificate \
                  (add-policy --csr, then sign), statistics are added on the host",
@@ -633,6 +687,11 @@ impl Options {
         let destinations = [self.socket.is_some(), self.destination.is_some(), self.csr];
         if destinations.iter().filter(|given| **given).count() > 1 {
             return Err(Conflict::TwoDestinations);
+        }
+        let to = self.destination();
+        let is_kept = matches!(to, Destination::SocketDump | Destination::RemoteDump | Destination::Request);
+        if is_kept && matches!(&self.action, Action::CreateBlock(it) if it.data.is_some()) {
+            return Err(Conflict::TwoCommands);
         }
         if self.destination.is_none() {
             for option in ["--ca", "--ca-key", "--server-ca"] {

@@ -6,9 +6,10 @@ use std::path::Path;
 use albatross_core::certificate::{Certificate, NothingRevoked, pem, verify};
 use albatross_core::issue::{DIRECT_LEAF_SECONDS, Issuer, KeyPair, SigningKey, Terms, Validity};
 use albatross_driver::logging::Logger;
-use albatross_proto::{Command, Config, Label, Typ, UnikernelCommand};
+use albatross_proto::{BlockCommand, Command, Config, Label, Typ, UnikernelCommand};
 use ring::rand::SystemRandom;
 
+use crate::block::BlockData;
 use crate::clock;
 use crate::command::{self, PATH_ITSELF, Request};
 use crate::conversation::Conversation;
@@ -37,8 +38,14 @@ struct Identity {
 /// What goes over the connection.
 struct Plan {
     /// What is sent after the handshake, as a stream.
-    upload: Option<Vec<u8>>,
+    upload: Option<Upload>,
     expected: Expected,
+}
+
+/// What is streamed.
+enum Upload {
+    Image(Vec<u8>),
+    Block(BlockData),
 }
 
 /// Has `request` carried out by the endpoint at `host`, with a certificate made on the spot.
@@ -49,11 +56,15 @@ pub(crate) fn ask(
     options: &Options,
     host: &str,
     request: Request,
+    data: Option<BlockData>,
     printer: &mut Printer,
 ) -> Result<Exit, Error> {
     let host: Host = host.parse().map_err(Error::Host)?;
-    let (identity, plan) = prepare(options, request)?;
-    converse(&host, &options.server_ca(), identity, &plan, printer)
+    let (identity, mut plan) = prepare(options, request)?;
+    if let Some(data) = data {
+        plan.upload = Some(Upload::Block(data));
+    }
+    converse(&host, &options.server_ca(), identity, plan, printer)
 }
 
 /// Prints the certificates that would be sent.
@@ -94,7 +105,7 @@ pub(crate) fn certificate(
         }
         host => {
             let host: Host = host.unwrap_or_default().parse().map_err(Error::Host)?;
-            converse(&host, &options.server_ca(), identity, &plan, printer)
+            converse(&host, &options.server_ca(), identity, plan, printer)
         }
     }
 }
@@ -120,7 +131,7 @@ fn prepare(options: &Options, request: Request) -> Result<(Identity, Plan), Erro
     let leaf = issuer.leaf(label.as_ref(), key.public_key(), &command, &terms).map_err(PkiError::Issue)?;
     let mut chain = vec![leaf];
     chain.extend(issuers);
-    Ok((Identity { chain, key }, Plan { upload, expected }))
+    Ok((Identity { chain, key }, Plan { upload: upload.map(Upload::Image), expected }))
 }
 
 /// Takes the image out of a command that creates something.
@@ -147,11 +158,9 @@ fn plan_for(command: Option<&Command<'_>>, data: Option<&Path>) -> Result<Plan, 
     let expected = command.map_or(Expected::Done, Expected::of);
     let not_followed = matches!(
         command,
-        Some(
-            Command::Unikernel(
-                UnikernelCommand::CreateByDigest(_) | UnikernelCommand::ForceCreateByDigest(_)
-            ) | Command::Block(albatross_proto::BlockCommand::Set { .. })
-        )
+        Some(Command::Unikernel(
+            UnikernelCommand::CreateByDigest(_) | UnikernelCommand::ForceCreateByDigest(_)
+        ))
     );
     if let Some(command) = command
         && (not_followed || expected == Expected::Other)
@@ -164,7 +173,14 @@ fn plan_for(command: Option<&Command<'_>>, data: Option<&Path>) -> Result<Plan, 
                 UnikernelCommand::Create(config) | UnikernelCommand::ForceCreate(config),
             )),
             data,
-        ) if config.image.is_empty() => Some(upload_for(config, data)?),
+        ) if config.image.is_empty() => Some(Upload::Image(upload_for(config, data)?)),
+        (Some(Command::Block(BlockCommand::Set { compressed })), Some(path)) => {
+            let level = if *compressed { CompressionLevel::BEST } else { CompressionLevel::NONE };
+            Some(Upload::Block(BlockData::open(path, level)?))
+        }
+        (Some(Command::Block(BlockCommand::Set { .. })), None) => {
+            return Err(PkiError::Data(Conflict::Needs("--data (the content)")).into());
+        }
         (_, Some(_)) => return Err(PkiError::Data(Conflict::NotForThisCommand("--data")).into()),
         (_, None) => None,
     };
@@ -189,7 +205,7 @@ fn converse(
     host: &Host,
     server_ca: &Path,
     identity: Identity,
-    plan: &Plan,
+    plan: Plan,
     printer: &mut Printer,
 ) -> Result<Exit, Error> {
     let root = pki::root(server_ca)?;
@@ -198,8 +214,10 @@ fn converse(
         albatross_tls::client::connect(root, None, &identity.chain, identity.key).map_err(Error::Tls)?;
     let stream = TlsStream::connect(host, session)?;
     let mut conversation = Conversation::new(stream, plan.expected.limit())?;
-    if let Some(upload) = &plan.upload {
-        conversation.send_stream(upload)?;
+    match plan.upload {
+        Some(Upload::Image(image)) => conversation.send_stream(&image)?,
+        Some(Upload::Block(data)) => data.send(&mut conversation)?,
+        None => {}
     }
     // An endpoint answers under the full name, which only the chain knows.
     reply::follow(&mut conversation, plan.expected, None, printer)

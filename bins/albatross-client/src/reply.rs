@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use albatross_core::block::Content;
 use albatross_core::image::inflate;
 use albatross_proto::command::History;
 use albatross_proto::frame::{MAX_ENCODED, MAX_MESSAGE};
@@ -14,7 +15,7 @@ use crate::clock;
 use crate::conversation::{Conversation, ConversationError, Stream};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::files::{self, PUBLIC_MODE};
+use crate::files::{self, NewFile, PUBLIC_MODE};
 use crate::image::MAX_IMAGE;
 use crate::print::Printer;
 
@@ -32,6 +33,8 @@ pub(crate) enum Expected {
     Image,
     Consoles,
     BlockDevices,
+    /// The content of a block device, in chunks.
+    Content,
     /// Something that this program does not ask for by itself; a certificate may.
     Other,
 }
@@ -49,8 +52,9 @@ impl Expected {
             ) => Self::Unikernels,
             Command::Unikernel(UnikernelCommand::Get(_)) => Self::Image,
             Command::Block(BlockCommand::Info) => Self::BlockDevices,
+            Command::Block(BlockCommand::Dump(_)) => Self::Content,
             Command::Unikernel(UnikernelCommand::Status)
-            | Command::Block(BlockCommand::Dump(_) | BlockCommand::DumpOld(_))
+            | Command::Block(BlockCommand::DumpOld(_))
             | Command::Log(_) => Self::Other,
             _ => Self::Done,
         }
@@ -69,6 +73,7 @@ impl Expected {
             Self::Image => matches!(success, Success::UnikernelImage { .. }),
             Self::Consoles => matches!(success, Success::Consoles(_)),
             Self::BlockDevices => matches!(success, Success::BlockDevices(_)),
+            Self::Content => matches!(success, Success::BlockDeviceImage { .. }),
             Self::Other => false,
         }
     }
@@ -92,7 +97,7 @@ impl Expected {
 
     /// Whether the conversation goes on after the first reply.
     const fn is_subscription(self) -> bool {
-        matches!(self, Self::Lines | Self::Statistics)
+        matches!(self, Self::Lines | Self::Statistics | Self::Content)
     }
 }
 
@@ -108,6 +113,7 @@ pub(crate) fn follow<S: Stream>(
     printer: &mut Printer,
 ) -> Result<Exit, Error> {
     let mut answered = false;
+    let mut dump: Option<Dump> = None;
     while let Some(frame) = conversation.receive()? {
         let wire = Wire::decode(&frame).map_err(ConversationError::Undecodable)?;
         if !answered && header.is_some_and(|header| *header != wire.header) {
@@ -122,11 +128,22 @@ pub(crate) fn follow<S: Stream>(
                 if !expected.is(&success) {
                     return Err(ConversationError::Unexpected("the reply to another command").into());
                 }
-                accept(&wire.header.name, success, printer)?;
+                if let Success::BlockDeviceImage { compressed } = success {
+                    dump = Some(Dump::begin(&wire.header.name, compressed)?);
+                } else {
+                    accept(&wire.header.name, success, printer)?;
+                }
                 answered = true;
                 if !expected.is_subscription() {
                     return Ok(Exit::Success);
                 }
+            }
+            Payload::Data(Data::Block(Some(octets))) if dump.is_some() => {
+                dump.as_mut().map_or(Ok(()), |dump| dump.write(&octets))?;
+            }
+            Payload::Data(Data::Block(None)) if dump.is_some() => {
+                dump.take().map_or(Ok(()), |dump| dump.finish(printer))?;
+                return Ok(Exit::Success);
             }
             Payload::Data(data) if answered && expected.takes(&data) => {
                 printer.data(&wire.header.name, &data)?;
@@ -136,10 +153,42 @@ pub(crate) fn follow<S: Stream>(
             Payload::Command(_) => return Err(ConversationError::Unexpected("a command").into()),
         }
     }
+    if dump.is_some() {
+        return Err(ConversationError::CutOff.into());
+    }
     if answered {
         return Ok(Exit::Success);
     }
     Err(ConversationError::NoReply { write: conversation.take_write_error() }.into())
+}
+
+/// The content of a block device on its way into a file.
+struct Dump {
+    name: Name,
+    path: PathBuf,
+    file: NewFile,
+    content: Content,
+}
+
+impl Dump {
+    fn begin(name: &Name, compressed: bool) -> Result<Self, Error> {
+        let path = image_file(name, clock::now());
+        let file = NewFile::create(&path, PUBLIC_MODE).map_err(Error::Keep)?;
+        // It may be as long as the disk takes.
+        Ok(Self { name: name.clone(), path, file, content: Content::new(compressed, u64::MAX) })
+    }
+
+    fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
+        let file = &mut self.file;
+        let fed = self.content.feed(octets, |octets| file.write(octets)).map_err(Error::Keep)?;
+        Ok(fed.map_err(ConversationError::Content)?)
+    }
+
+    fn finish(self, printer: &Printer) -> Result<(), Error> {
+        self.content.finish().map_err(ConversationError::Content)?;
+        self.file.finish().map_err(Error::Keep)?;
+        printer.written(&self.name, &self.path)
+    }
 }
 
 /// Prints a success; an image goes into a file.
@@ -159,7 +208,7 @@ fn accept(name: &Name, success: Success<'_>, printer: &mut Printer) -> Result<()
     }
 }
 
-/// Where the image of a unikernel goes: `$TMPDIR/NAME.TIME`. The name comes from the server, but as a
+/// Where the image of a unikernel or the content of a block device goes: `$TMPDIR/NAME.TIME`. The name comes from the server, but as a
 /// [`Name`] it contains `:` and nothing that a file system takes for more than a character.
 fn image_file(name: &Name, time: Time) -> PathBuf {
     std::env::temp_dir().join(format!("{name}.{time}"))

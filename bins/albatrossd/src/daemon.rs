@@ -13,14 +13,15 @@ use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, Ta
 use albatross_driver::listener;
 use albatross_driver::logging::{self, Logger};
 use albatross_driver::options::Common;
-use albatross_driver::server::{CloseReason, ConnectionId, Event, Server, SourceEvent};
+use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
 use albatross_driver::signals::Signals;
 use albatross_proto::Time;
-use albatross_proto::frame::MAX_ENCODED;
+use albatross_proto::frame::{self, MAX_ENCODED};
 use mio::{Token, Waker};
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::blocks::{self, Blocks, Wanted};
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
 use crate::process::Processes;
@@ -38,6 +39,7 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
     files::make_directories(&config.dbdir)?;
     let record = import::load(&config, log)?;
     let host = host::policy(&config.dbdir)?;
+    let blocks = blocks::list(&config.blocks())?;
     let seed = random()?;
     let mut server = Server::new(Signals::termination()?)?;
     server.split_above(WHOLE);
@@ -46,6 +48,7 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
     let waker = Arc::new(Waker::new(server.registry(), waker_token)?);
     let mut daemon = Daemon {
         images: Images::new(&config, &waker),
+        blocks: Blocks::new(Arc::clone(&waker)),
         incoming: Incoming::default(),
         sending: Sending::default(),
         record: RecordFile::new(),
@@ -57,7 +60,7 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
         started: Instant::now(),
         console: None,
         processes: Processes::default(),
-        inputs: VecDeque::from([Input::Begin { host, record, seed }]),
+        inputs: VecDeque::from([Input::BlockFiles(blocks), Input::Begin { host, record, seed }]),
         over: false,
         log,
     };
@@ -88,6 +91,7 @@ struct Daemon<'a> {
     server: Server,
     tenders: Tenders,
     images: Images,
+    blocks: Blocks,
     incoming: Incoming,
     sending: Sending,
     record: RecordFile,
@@ -197,6 +201,9 @@ impl Daemon<'_> {
                 };
                 self.done(done);
             }
+            for answer in self.blocks.answers() {
+                self.take_back(answer);
+            }
         } else if let Some(Some((pid, exit))) = self.processes.ended(token, self.server.registry()) {
             self.inputs.push_back(Input::Exited { pid, exit });
         }
@@ -217,6 +224,7 @@ impl Daemon<'_> {
             Output::OpenSpool(spool) => self.images.open(spool),
             Output::FillSpool(spool, octets) => self.images.fill(spool, &octets),
             Output::DropSpool(spool) => self.images.drop_spool(spool),
+            Output::EndStream(client) => self.blocks.end_stream(client),
             Output::ConnectConsole => {
                 let result = self.connect_console();
                 self.inputs.push_back(result);
@@ -243,6 +251,45 @@ impl Daemon<'_> {
             Output::Exit => self.over = true,
             other => self.log.error(format_args!("the machine wants what this daemon cannot do: {other:?}")),
         }
+    }
+
+    /// Takes the connection of a client out of the loop, with the octets of frames that came already.
+    fn take_out(&mut self, client: ClientId) -> Option<(Detached, Vec<u8>)> {
+        let connection = match self.server.detach(ConnectionId(client.0)) {
+            Ok(connection) => connection?,
+            Err(error) => {
+                self.log.warning(format_args!("client {}: {error}", client.0));
+                return None;
+            }
+        };
+        // The beginning of a frame that is no chunk; its length is with the connection.
+        self.incoming.forget(client, &mut self.images);
+        let mut came = Vec::new();
+        let images = &mut self.images;
+        self.inputs.retain(|input| match input {
+            Input::Frame(from, octets) if *from == client => {
+                came.extend(frame::frame(octets));
+                false
+            }
+            Input::LargeFrame(from, _, spool) if *from == client => {
+                images.drop_spool(*spool);
+                // Longer than any chunk.
+                came.extend([u8::MAX; frame::HEADER_LENGTH]);
+                false
+            }
+            _ => true,
+        });
+        Some((connection, came))
+    }
+
+    /// A task about a block device is over.
+    fn take_back(&mut self, blocks::Answer { task, result, back }: blocks::Answer) {
+        if let Some((client, stream)) = back
+            && let Err(error) = self.server.reattach(ConnectionId(client.0), stream, MAX_ENCODED)
+        {
+            self.log.warning(format_args!("client {}: {error}", client.0));
+        }
+        self.inputs.push_back(Input::Done(task, result));
     }
 
     fn report(&self, result: Result<(), TaskFailure>) {
@@ -285,6 +332,28 @@ impl Daemon<'_> {
                 self.images.prepare(id, path, level);
                 None
             }
+            Task::MakeBlock { file, content } => {
+                self.blocks.make(id, file, content);
+                None
+            }
+            Task::FillBlock { file, content } => {
+                self.blocks.fill(id, file, content);
+                None
+            }
+            Task::RemoveBlock { path } => {
+                self.blocks.remove(id, path);
+                None
+            }
+            Task::ReceiveBlock { client, begun, file, compressed } => {
+                let Some((connection, came)) = self.take_out(client) else { return Some(client_is_gone()) };
+                self.blocks.receive(id, client, connection, [begun, came].concat(), file, compressed);
+                None
+            }
+            Task::SendBlock { client, header, file: place, level, form } => {
+                let Some((connection, _)) = self.take_out(client) else { return Some(client_is_gone()) };
+                self.blocks.send(id, client, connection, Wanted { header, place, level, form });
+                None
+            }
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
             Task::PlaceImage { from, to } => done(files::place(&from, &to)),
             Task::MakeFifo { path } => done(files::make_fifo(&path)),
@@ -298,6 +367,10 @@ impl Daemon<'_> {
             _ => Some(Err(TaskFailure("this daemon cannot do that".to_owned()))),
         }
     }
+}
+
+fn client_is_gone() -> Result<Outcome, TaskFailure> {
+    Err(TaskFailure("the client is gone".to_owned()))
 }
 
 const fn level_of(level: Level) -> logging::Level {

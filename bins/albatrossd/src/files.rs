@@ -16,8 +16,11 @@ pub(crate) fn failure(what: &str, path: &Path, error: &dyn std::fmt::Display) ->
 
 /// Makes the directories that the daemon owns below those of the package.
 pub(crate) fn make_directories(dbdir: &Path) -> io::Result<()> {
-    let images = dbdir.join("images");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&images).map_err(|error| named(&images, &error))
+    for directory in ["images", "block"].map(|name| dbdir.join(name)) {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.map_err(|error| named(&directory, &error))?;
+    }
+    Ok(())
 }
 
 /// The error, with the file that it is about.

@@ -3,6 +3,7 @@
 //! All rules are in [`albatross_core::vmmd`]; here its outputs become system calls and what happens
 //! becomes its inputs. It links no TLS, X.509 or HTTP.
 
+mod blocks;
 mod daemon;
 mod export;
 mod files;

@@ -35,6 +35,8 @@ pub struct Connection<S> {
     writable: bool,
     hung_up: bool,
     ended: bool,
+    /// Found when frames were given; for the next to read.
+    failed: Option<ConnectionError>,
 }
 
 /// Why a connection is of no more use.
@@ -94,12 +96,19 @@ impl<S> Connection<S> {
             writable: true,
             hung_up: false,
             ended: false,
+            failed: None,
         }
     }
 
     /// The stream, for registering it.
     pub const fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
+    }
+
+    /// The stream, the octets that were read of a frame that is not complete, and those that wait to be written.
+    pub fn into_parts(mut self) -> (S, Vec<u8>, Vec<u8>) {
+        self.queue.drain(..self.written);
+        (self.stream, self.reader.into_partial(), self.queue)
     }
 
     /// Changes the limit for the frames that come next.
@@ -122,7 +131,7 @@ impl<S> Connection<S> {
     /// Whether reading may give something.
     #[must_use]
     pub const fn can_read(&self) -> bool {
-        self.readable && !self.ended
+        self.readable && !self.ended || self.failed.is_some()
     }
 
     /// Whether reading should wait until the peer has taken what was sent ([`PAUSE_READING`]).
@@ -152,7 +161,7 @@ impl<S> Connection<S> {
     /// Whether the peer sends no more. It may still read, unless [`Self::has_hung_up`].
     #[must_use]
     pub const fn has_ended(&self) -> bool {
-        self.ended
+        self.ended && self.failed.is_none()
     }
 
     /// Whether the peer has closed both directions.
@@ -212,7 +221,8 @@ impl<S: Read> Connection<S> {
     }
 
     /// Reads at most about [`READ_PER_TURN`] octets by way of `scratch`, appends the complete frames, and parts of long ones, to
-    /// `frames`, and returns the number of octets. Frames that came before an error are in `frames`.
+    /// `frames`, and returns the number of octets. An error that follows frames is told by the next call: to
+    /// somebody who was to take over after one of these frames ([`Self::into_parts`]) it may be none.
     ///
     /// # Errors
     /// [`ConnectionError`]: nothing more can be read. The end of the stream between two frames is no
@@ -222,8 +232,25 @@ impl<S: Read> Connection<S> {
         scratch: &mut [u8],
         frames: &mut Vec<Piece>,
     ) -> Result<usize, ConnectionError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let before = frames.len();
         let mut total = 0;
-        while self.can_read() && total < READ_PER_TURN {
+        match self.read_some(scratch, frames, &mut total) {
+            Err(error) if frames.len() > before => self.failed = Some(error),
+            other => other?,
+        }
+        Ok(total)
+    }
+
+    fn read_some(
+        &mut self,
+        scratch: &mut [u8],
+        frames: &mut Vec<Piece>,
+        total: &mut usize,
+    ) -> Result<(), ConnectionError> {
+        while self.can_read() && *total < READ_PER_TURN {
             match self.stream.read(scratch) {
                 Ok(0) => {
                     self.ended = true;
@@ -232,7 +259,7 @@ impl<S: Read> Connection<S> {
                     }
                 }
                 Ok(count) => {
-                    total += count;
+                    *total += count;
                     let mut input = scratch.get(..count).unwrap_or_default();
                     while !input.is_empty() {
                         frames.extend(self.reader.read_piece(&mut input).map_err(ConnectionError::Frame)?);
@@ -243,7 +270,7 @@ impl<S: Read> Connection<S> {
                 Err(error) => return Err(ConnectionError::Io(error)),
             }
         }
-        Ok(total)
+        Ok(())
     }
 }
 
@@ -312,12 +339,28 @@ mod tests {
         theirs.write_all(&frame::frame(b"good")).unwrap();
         theirs.write_all(&[0x7f, 0xff, 0xff, 0xff]).unwrap();
         let (frames, result) = read(&mut ours);
-        assert_eq!(frames, [b"good"]);
-        assert!(matches!(result, Err(ConnectionError::Frame(_))));
+        assert_eq!((frames, result.unwrap()), (vec![b"good".to_vec()], 12));
+        assert!(ours.can_read() && !ours.has_ended());
+        assert!(matches!(read(&mut ours).1, Err(ConnectionError::Frame(_))));
         let (mut ours, mut theirs) = pair(100);
         theirs.write_all(&[0, 0]).unwrap();
         drop(theirs);
         assert!(matches!(read(&mut ours).1, Err(ConnectionError::Truncated)));
+    }
+
+    #[test]
+    fn what_is_an_error_here_may_be_none_for_who_takes_over() {
+        for (bad, ended) in [(&[0x7f, 0xff, 0xff, 0xff][..], false), (&[0, 0, 0, 9, b'x'], true)] {
+            let (mut ours, mut theirs) = pair(100);
+            theirs.write_all(&[&frame::frame(b"command"), bad].concat()).unwrap();
+            if ended {
+                theirs.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            assert_eq!(read(&mut ours).0, [b"command"]);
+            ours.send(b"before").unwrap();
+            let (_, partial, unsent) = ours.into_parts();
+            assert_eq!((partial.as_slice(), unsent), (bad, frame::frame(b"before")));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod clients;
 mod tests;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use libc::uid_t;
@@ -145,6 +145,17 @@ impl std::fmt::Display for CloseReason {
     }
 }
 
+/// A connection that was taken out of the loop.
+#[derive(Debug)]
+pub struct Detached {
+    /// The connection, which blocks.
+    pub stream: std::os::unix::net::UnixStream,
+    /// Octets that were read and are part of no frame that was reported.
+    pub read: Vec<u8>,
+    /// Octets that are to be written first.
+    pub unsent: Vec<u8>,
+}
+
 /// The loop of a daemon.
 #[derive(Debug)]
 pub struct Server {
@@ -219,6 +230,38 @@ impl Server {
     pub fn add(&mut self, stream: std::os::unix::net::UnixStream, limit: usize) -> io::Result<ConnectionId> {
         stream.set_nonblocking(true)?;
         self.insert(UnixStream::from_std(stream), limit, Origin::Own)
+    }
+
+    /// Takes a connection out of the loop, for a thread that reads or writes a lot and may block. `None` where
+    /// it is gone. Frames that were reported already are not in what is returned.
+    ///
+    /// # Errors
+    /// Those of the system calls; the connection is closed.
+    pub fn detach(&mut self, connection: ConnectionId) -> io::Result<Option<Detached>> {
+        let Some((mut stream, read, unsent)) = self.clients.detach(connection.0) else { return Ok(None) };
+        self.poll.registry().deregister(&mut stream)?;
+        let stream = std::os::unix::net::UnixStream::from(OwnedFd::from(stream));
+        stream.set_nonblocking(false)?;
+        Ok(Some(Detached { stream, read, unsent }))
+    }
+
+    /// Takes the stream of [`detach`](Self::detach) back: a last reply can be sent on it and it can be closed.
+    /// What comes is read as frames of at most `limit` octets.
+    ///
+    /// # Errors
+    /// Those of the system calls; the connection is closed.
+    pub fn reattach(
+        &mut self,
+        connection: ConnectionId,
+        stream: std::os::unix::net::UnixStream,
+        limit: usize,
+    ) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let mut stream = UnixStream::from_std(stream);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(connection.0), interest)?;
+        self.clients.insert(connection.0, Connection::new(stream, limit), Origin::Own);
+        Ok(())
     }
 
     /// A token for a source of the caller's own.

@@ -126,6 +126,11 @@ impl Stream for TlsStream {
             other => other,
         }
     }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.session.send_close_notify();
+        self.turn()
+    }
 }
 
 impl Source for TlsStream {

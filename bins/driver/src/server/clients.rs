@@ -36,7 +36,7 @@ pub(super) enum Origin {
 }
 
 #[derive(Debug)]
-struct Client {
+pub(super) struct Client {
     connection: Connection<UnixStream>,
     origin: Origin,
     /// Nothing is read any more; it goes when everything is written.
@@ -147,13 +147,22 @@ impl Clients {
         }
     }
 
-    pub(super) fn remove(&mut self, id: usize) {
+    /// Takes a connection out that is not closing, see [`Connection::into_parts`].
+    pub(super) fn detach(&mut self, id: usize) -> Option<(UnixStream, Vec<u8>, Vec<u8>)> {
+        if !self.is_open(id) {
+            return None;
+        }
+        self.remove(id).map(|client| client.connection.into_parts())
+    }
+
+    pub(super) fn remove(&mut self, id: usize) -> Option<Client> {
         // Dropping the stream takes it out of epoll: nothing else holds the descriptor.
-        self.all.remove(&id);
+        let client = self.all.remove(&id);
         self.readable.remove(&id);
         self.dirty.remove(&id);
         self.silent.remove(&id);
         self.deadlines.cancel(id);
+        client
     }
 
     fn drop_client(&mut self, id: usize, reason: CloseReason, events: &mut Vec<Event>) {
@@ -175,7 +184,7 @@ impl Clients {
                 Err(error) => {
                     self.drop_client(id, CloseReason::Failed(super::ConnectionError::Io(error)), events)
                 }
-                Ok(_) if client.closing && client.connection.pending() == 0 => self.remove(id),
+                Ok(_) if client.closing && client.connection.pending() == 0 => drop(self.remove(id)),
                 Ok(0) => {}
                 Ok(_) if client.closing => self.deadlines.set(id, now + PATIENCE),
                 Ok(count) => {

@@ -1,5 +1,5 @@
 //! Fills the block device `disk` with a pattern, reads it back, and exits with 0 when every sector is right. `--read` only
-//! reads and verifies. `--outside=OFFSET` and `--size=N` make one read that the tender forbids.
+//! reads and verifies, `--stay` goes on running afterwards. `--outside=OFFSET` and `--size=N` make one read that the tender forbids.
 
 #![no_std]
 #![no_main]
@@ -32,6 +32,9 @@ fn main(guest: &Guest) -> u8 {
         return 5;
     }
     let _ = writeln!(console, "verified");
+    while guest.value(b"--stay").is_some() {
+        let _ = guest.wait_until(u64::MAX);
+    }
     0
 }
 
