@@ -52,8 +52,6 @@ pub enum Fate {
     Runs,
     /// It ended, and how if that can be known.
     Ended(Option<Exit>),
-    /// It ended with the machine, which was started since.
-    Rebooted,
 }
 
 impl Config {
@@ -128,7 +126,7 @@ impl Vmmd {
                 self.strays.insert(pid, tender);
             }
             Fate::Ended(exit) if is_recorded => self.ended_meanwhile(now, pid, tender, exit),
-            Fate::Ended(_) | Fate::Rebooted => self.remove_note(&tender.name),
+            Fate::Ended(_) => self.remove_note(&tender.name),
         }
     }
 

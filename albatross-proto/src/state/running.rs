@@ -8,10 +8,11 @@ use crate::{
     reply::skip_later_fields,
 };
 
-/// A tender that runs (NEW): one file for each, made before the tender is let run and removed after its end.
+/// A tender that runs (NEW): one file for each, made before the tender is let run and removed after its end. It
+/// means nothing once the machine was started again.
 ///
 /// ```asn1
-/// Running ::= [31] SEQUENCE { process SEQUENCE { boot UTF8String, pid INTEGER, started INTEGER }, tender Tender }
+/// Running ::= [31] SEQUENCE { process SEQUENCE { pid INTEGER, started INTEGER }, tender Tender }
 /// Tender  ::= SEQUENCE { name, taps SEQUENCE OF UTF8String, user [0] INTEGER OPTIONAL, since time, restarts INTEGER,
 ///                        stopping BOOLEAN, .. }
 /// ```
@@ -24,11 +25,9 @@ pub struct Running {
     pub tender: Tender,
 }
 
-/// What tells a process from every other that ever had or will have its id.
+/// What tells a process from every other that had or will have its id while this machine runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// The random id that the kernel gave itself when the machine was started.
-    pub boot: Text,
     /// The process id.
     pub pid: Int,
     /// When it was started, in clock ticks since the machine was.
@@ -91,7 +90,6 @@ impl Running {
 impl Process {
     fn write(&self, out: &mut Encoder<'_>) {
         out.sequence(|out| {
-            out.text(&self.boot);
             out.int(self.pid);
             out.int(self.started);
         });
@@ -99,11 +97,8 @@ impl Process {
 
     fn read(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let mut fields = from.sequence("running.process")?;
-        let process = Self {
-            boot: fields.text("running.process.boot")?,
-            pid: fields.int("running.process.pid")?,
-            started: fields.int("running.process.started")?,
-        };
+        let process =
+            Self { pid: fields.int("running.process.pid")?, started: fields.int("running.process.started")? };
         fields.finish("running.process")?;
         Ok(process)
     }

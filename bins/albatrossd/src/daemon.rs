@@ -48,7 +48,7 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
     server.split_above(WHOLE);
     server.listen(listener::open(common, "vmmd", log)?, MAX_ENCODED)?;
     let taps = Taps::new(&config.tmpdir);
-    let mut processes = Processes::new()?;
+    let mut processes = Processes::default();
     let left = takeover::find(&config, &taps, &mut processes, &mut server, log)?;
     let waker_token = server.token();
     let waker = Arc::new(Waker::new(server.registry(), waker_token)?);

@@ -27,9 +27,8 @@ use crate::files::failure;
 use crate::{identity, sys, takeover};
 
 /// The tenders that run.
+#[derive(Default)]
 pub(crate) struct Processes {
-    /// What tells this run of the machine from every other.
-    boot: String,
     by_token: HashMap<Token, Process>,
 }
 
@@ -44,11 +43,6 @@ struct Process {
 type Ended = (u32, Option<Exit>);
 
 impl Processes {
-    /// None yet.
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { boot: identity::boot()?, by_token: HashMap::new() })
-    }
-
     /// Starts a tender and returns its process id. It runs when its note is written. Its end is readiness of
     /// `token`.
     pub(crate) fn spawn(
@@ -98,16 +92,18 @@ impl Processes {
             return Ok(None);
         }
         let pid = u32::from_ne_bytes(pid);
-        let mut let_go = || {
+        let mut watched = || {
             let pidfd = pidfd(pid)?;
             let started = identity::started(pid)?;
             watch(&pidfd, registry, token)?;
             self.by_token.insert(token, Process { pid, pidfd, started });
-            self.note(pid, note)?;
-            held.write_all(&[1])
+            Ok::<_, io::Error>(())
         };
-        let result: io::Result<()> = let_go();
-        result.map(|()| Some(pid)).map_err(|error| failure("cannot write", &note.path, &error))
+        watched().map_err(|error| TaskFailure(format!("cannot watch process {pid}: {error}")))?;
+        self.note(pid, note).map_err(|error| failure("cannot write", &note.path, &error))?;
+        // One that has ended meanwhile says why when it is waited for.
+        _ = held.write_all(&[1]);
+        Ok(Some(pid))
     }
 
     /// Writes the note of a tender, in place of the one before.
@@ -116,8 +112,7 @@ impl Processes {
             // It has ended, which is on the way.
             return Ok(());
         };
-        let process =
-            Identity { boot: self.boot.as_str().into(), pid: Int::from(pid), started: process.started };
+        let process = Identity { pid: Int::from(pid), started: process.started };
         takeover::write_note(&note.path, &Running { process, tender: note.tender.clone() })
     }
 
@@ -130,9 +125,6 @@ impl Processes {
         token: Token,
     ) -> io::Result<(u32, Fate)> {
         let pid = u32::try_from(noted.pid.get()).unwrap_or_default();
-        if noted.boot.as_bytes() != self.boot.as_bytes() {
-            return Ok((pid, Fate::Rebooted));
-        }
         let pidfd = match pidfd(pid) {
             Ok(pidfd) => pidfd,
             Err(error) if is_gone(&error) => return Ok((pid, Fate::Ended(None))),

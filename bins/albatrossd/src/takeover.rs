@@ -1,7 +1,7 @@
 //! What a daemon leaves to the next one: the notes of tenders that run, and what is found of it at the start.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -13,12 +13,13 @@ use albatross_proto::state::Running;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::files::named;
+use crate::identity;
 use crate::net::Taps;
 use crate::process::Processes;
-use crate::record::write_new;
 
 /// The files among the notes that are none. The names of notes contain `:`.
 const LOCK: &str = ".lock";
+const BOOT: &str = ".boot";
 const UNFINISHED: &str = ".new";
 
 /// How the image of a running unikernel is named after its name.
@@ -62,12 +63,25 @@ pub(crate) fn lock(config: &Config) -> io::Result<Lock> {
     }
 }
 
-/// Writes the note of a tender as a whole. Nothing reads it but a daemon that starts while this machine
-/// runs; it is made durable all the same, so that after a power cut there is no half of one.
+/// Removes, unread, notes that were made before the machine was started: their tenders ended with it, other
+/// processes have their ids, and after a power cut they may be of any content.
+fn forget_before_boot(notes: &Path) -> io::Result<()> {
+    let path = notes.join(BOOT);
+    let boot = identity::boot()?;
+    if fs::read(&path).is_ok_and(|noted| noted == boot.as_bytes()) {
+        return Ok(());
+    }
+    for entry in entries(notes)?.into_iter().filter(|entry| entry.file_name() != LOCK) {
+        fs::remove_file(entry.path()).map_err(|error| named(&entry.path(), &error))?;
+    }
+    fs::write(&path, boot).map_err(|error| named(&path, &error))
+}
+
+/// Writes the note of a tender as a whole, though not durably: [`forget_before_boot`].
 pub(crate) fn write_note(path: &Path, note: &Running) -> io::Result<()> {
     let octets = note.encode().map_err(io::Error::other)?;
     let new = path.with_file_name(UNFINISHED);
-    write_new(&new, |file| file.write_all(&octets)).and_then(|()| fs::rename(&new, path))
+    fs::write(&new, octets).and_then(|()| fs::rename(&new, path))
 }
 
 /// What a predecessor left. The ends of tenders that run are watched from now on.
@@ -78,10 +92,11 @@ pub(crate) fn find(
     server: &mut Server,
     log: &Logger,
 ) -> io::Result<Left> {
+    forget_before_boot(&config.notes())?;
     let mut left = Left { taps: taps.made_before()?, ..Left::default() };
     for entry in entries(&config.notes())? {
         let path = entry.path();
-        if entry.file_name() == LOCK {
+        if entry.file_name() == LOCK || entry.file_name() == BOOT {
             continue;
         }
         if entry.file_name() == UNFINISHED {

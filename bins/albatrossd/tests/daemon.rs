@@ -261,7 +261,7 @@ fn sigterm_frees_everything_and_the_next_start_brings_it_back() {
     assert_eq!(daemon.files("run/fifo"), [":hello".to_owned()].into());
     daemon.terminate();
     assert_eq!(daemon.files("run"), ["fifo", "running", "util"].map(str::to_owned).into());
-    assert_eq!(daemon.files("run/running"), [".lock".to_owned()].into());
+    assert_eq!(daemon.files("run/running"), [".boot", ".lock"].map(str::to_owned).into());
     assert!(daemon.files("run/fifo").is_empty());
     assert_eq!(daemon.files("run/util"), ["console.sock".to_owned()].into());
     daemon.process = Daemon::spawn(daemon.directory.path());

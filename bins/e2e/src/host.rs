@@ -225,7 +225,11 @@ impl Host {
         names.retain(|name| !["util", "fifo", "running"].contains(&name.as_str()));
         for directory in ["fifo", "running"] {
             let inside = processes::names_in(&run.join(directory)).into_iter();
-            names.extend(inside.filter(|name| name != ".lock").map(|name| format!("{directory}/{name}")));
+            names.extend(
+                inside
+                    .filter(|name| ![".boot", ".lock"].contains(&name.as_str()))
+                    .map(|name| format!("{directory}/{name}")),
+            );
         }
         names
     }

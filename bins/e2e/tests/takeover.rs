@@ -343,6 +343,24 @@ fn a_note_that_cannot_be_read_is_named_and_nothing_is_touched() {
     assert_eq!(host.tenders(), tender);
 }
 
+/// Notes of before say nothing, whatever they are: all on record is started, also what would not be after an exit.
+#[test]
+fn after_the_machine_was_started_again_all_on_record_is_started() {
+    let mut host = Host::for_test().unwrap();
+    host.create("a:tick", "tick", &[]).unwrap().assert(0, "created");
+    let before = only_tender(&host);
+    go(&mut host, Going::Dies);
+    processes::signal(before, Signal::SIGKILL);
+    eventually("its end", || host.tenders().is_empty().then_some(())).unwrap();
+    let notes = host.tmpdir().join("running");
+    fs::write(notes.join(".boot"), "another").unwrap();
+    fs::write(notes.join("a:half"), "a note that a power cut has spoilt").unwrap();
+    host.start_albatrossd(&[]).unwrap();
+    eventually("it", || (host.tenders().len() == 1).then_some(())).unwrap();
+    assert_ne!(only_tender(&host), before);
+    assert_eq!(host.left_behind(), ["a:tick.img", "fifo/a:tick", "running/a:tick"]);
+}
+
 /// Taps belong to who made them, whatever they are called.
 #[test]
 fn taps_stay_with_their_guests_and_stale_ones_go() {

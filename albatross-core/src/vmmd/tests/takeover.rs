@@ -26,10 +26,6 @@ impl Host {
     /// The daemon is gone, whatever it was doing, and the next one begins.
     fn next_daemon(&mut self, exit: Option<Exit>) {
         let left = self.left(exit);
-        self.begin_with(left);
-    }
-
-    fn begin_with(&mut self, left: Left) {
         self.vmmd = Vmmd::new(self.vmmd.config.clone());
         self.holding = None;
         self.held_tasks.clear();
@@ -326,17 +322,6 @@ fn a_new_unikernel_is_not_taken_for_one_of_its_name_that_ended() {
     host.exit(0);
     host.send(":a", create(arguments()));
     assert_eq!(host.notes.len(), 1, "what was noted of the first is gone");
-}
-
-#[test]
-fn after_the_machine_was_started_again_all_on_record_is_started() {
-    let mut host = Host::new();
-    host.create(":a", arguments());
-    let mut left = host.left(None);
-    left.tenders[0].fate = Fate::Rebooted;
-    host.processes.clear();
-    host.begin_with(left);
-    assert_eq!((host.recorded(), host.processes.len(), host.notes.len()), (vec![":a".to_owned()], 1, 1));
 }
 
 #[test]
