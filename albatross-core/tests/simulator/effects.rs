@@ -230,6 +230,7 @@ impl Host {
         self.check_start(&process, &spawn.reach.image);
         self.next_pid += 1;
         self.pipes[pipe].writer = Some(self.next_pid);
+        self.notes.insert(spawn.note.path, (self.next_pid, spawn.note.tender));
         self.processes.insert(self.next_pid, process);
         self.counts.starts += 1;
         Ok(Outcome::Process(self.next_pid))

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use albatross_core::machine::Now;
 use albatross_core::vmmd::{Config, Input, SpoolId, Task, TaskFailure, TaskId, UserRange, Vmmd};
-use albatross_core::vmmd::{Outcome, Output};
+use albatross_core::vmmd::{Fate, Left, LeftTender, Outcome, Output};
 use albatross_core::{journal, machine::ClientId};
 use albatross_proto::reply::Exit;
-use albatross_proto::state::Record;
+use albatross_proto::state::{Record, Tender};
 use albatross_proto::{Int, Name, Path, Policy, Text, Time};
 
 use crate::Sabotage;
@@ -80,6 +80,10 @@ pub(crate) struct Host {
     pub(crate) taps: BTreeSet<String>,
     pub(crate) bridge: bool,
     pub(crate) processes: BTreeMap<u32, Process>,
+    /// What is noted of tenders, under the files of the notes: which process, and what.
+    pub(crate) notes: BTreeMap<PathBuf, (u32, Tender)>,
+    /// How processes ended whose note is there.
+    pub(crate) ended: BTreeMap<u32, Exit>,
     /// Ends that the daemon was not told of.
     pub(crate) exits: VecDeque<(u32, Exit)>,
     pub(crate) next_pid: u32,
@@ -148,6 +152,8 @@ impl Host {
             taps: BTreeSet::new(),
             bridge: true,
             processes: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            ended: BTreeMap::new(),
             exits: VecDeque::new(),
             next_pid: 100,
             jobs: Vec::new(),
@@ -279,9 +285,10 @@ impl Host {
     fn crash(&mut self) {
         let Some(Crash { power, chance, .. }) = self.crash.take() else { return };
         self.crashed = false;
-        self.end_tenders();
         if power {
             self.counts.power_cuts += 1;
+            self.end_tenders();
+            self.notes.clear();
             self.disk.power_cut(&mut Random::new(chance));
             self.taps.clear();
             self.placed.clear();
@@ -295,7 +302,7 @@ impl Host {
         self.forget_daemon();
     }
 
-    /// Today a tender ends with the daemon that started it. One that is taken over would stay here.
+    /// They outlive the daemon, and not the machine.
     fn end_tenders(&mut self) {
         for process in std::mem::take(&mut self.processes).into_values() {
             self.pipes[process.pipe].writer = None;
@@ -307,10 +314,10 @@ impl Host {
         self.counts.ends += 1;
         self.over = false;
         if std::mem::take(&mut self.asked_to_end) > 1 {
-            // Who asks twice does not want to wait.
-            self.end_tenders();
+            // Who asks twice does not want to wait: what still runs is the next one's.
             return self.forget_daemon();
         }
+        // A note stays where it could not be made durable that its tender ended: the next daemon learns it so.
         if !self.processes.is_empty() || !self.taps.is_empty() {
             self.broke(format!("the end left {} tenders, taps {:?}", self.processes.len(), self.taps));
         }
@@ -359,19 +366,39 @@ impl Host {
         if let Some(missing) = needed.iter().find(|path| self.disk.read(path).is_none()) {
             return self.broke(format!("{} is on record and not there", missing.display()));
         }
-        self.taps.clear();
-        self.placed.clear();
-        for pipe in std::mem::take(&mut self.fifos).into_values() {
-            self.pipes[pipe].linked = false;
-        }
+        let left = self.left();
         let (unikernels, policies) = flat(&record);
         if let Some(wrong) = self.ledger.begin(&unikernels, &policies) {
             return self.broke(format!("after a crash or end: {wrong}"));
         }
+        // Of these the next daemon learns the end, and what follows from it.
+        for (pid, tender) in self.notes.values().filter(|(_, tender)| !tender.stopping) {
+            if let Some(exit) = self.ended.get(pid) {
+                self.ledger.ended(&tender.name, *exit);
+            }
+        }
         self.vmmd = machine();
         self.starts = self.starts.wrapping_add(1);
         let host = self.told_root();
-        self.give(Input::Begin { host, record, seed: [self.starts; 32] });
+        self.give(Input::Begin { host, record, seed: [self.starts; 32], left });
+    }
+
+    /// What a predecessor left: notes of tenders, taps, placed images, fifos.
+    fn left(&self) -> Left {
+        let fate = |pid: &u32| match self.processes.contains_key(pid) {
+            true => Fate::Runs,
+            false => Fate::Ended(self.ended.get(pid).copied()),
+        };
+        let tender =
+            |(pid, tender): &(u32, Tender)| LeftTender { pid: *pid, tender: tender.clone(), fate: fate(pid) };
+        let name = |path: &PathBuf| path.with_extension("").file_name()?.to_str()?.parse().ok();
+        let fifo = |path: &PathBuf| path.file_name()?.to_str()?.parse().ok();
+        Left {
+            tenders: self.notes.values().map(tender).collect(),
+            taps: self.taps.iter().cloned().collect(),
+            images: self.placed.keys().filter_map(name).collect(),
+            fifos: self.fifos.keys().filter_map(fifo).collect(),
+        }
     }
 
     fn told_root(&self) -> Policy {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use albatross_core::vmmd::{Input, Output, Signal, SpoolId, Task};
+use albatross_core::vmmd::{Input, Note, Output, Signal, SpoolId, Task};
 use albatross_proto::Int;
 use albatross_proto::reply::Exit;
 
@@ -44,6 +44,12 @@ impl Host {
             Output::Kill(pid, signal) => self.kill(pid, signal),
             Output::RemoveFile(path) => self.remove_file(&path),
             Output::RemoveTap(tap) => self.remove_tap(&tap),
+            Output::Note(pid, Note { path, tender }) => {
+                if !self.processes.contains_key(&pid) && !self.ended.contains_key(&pid) {
+                    self.broke(format!("process {pid} is noted and is nobody's"));
+                }
+                self.notes.insert(path, (pid, tender));
+            }
             Output::Log(..) | Output::StopListening => {}
             Output::Exit => self.over = true,
             other => self.broke(format!("an output that is not modelled: {other:?}")),
@@ -107,7 +113,7 @@ impl Host {
             Pending::FromConsole => self.deliver_from_console(),
             Pending::Exit(index) => {
                 if let Some((pid, exit)) = self.exits.remove(index) {
-                    self.give(Input::Exited { pid, exit });
+                    self.give(Input::Exited { pid, exit: Some(exit) });
                 }
             }
             Pending::Read(fifo) => self.read_fifo(fifo),
@@ -198,11 +204,19 @@ impl Host {
     fn end_process(&mut self, pid: u32, exit: Exit) {
         if let Some(process) = self.processes.remove(&pid) {
             self.pipes[process.pipe].writer = None;
+            self.ended.insert(pid, exit);
             self.exits.push_back((pid, exit));
         }
     }
 
     fn remove_file(&mut self, path: &Path) {
+        if path.starts_with(self.config.notes()) {
+            if self.notes.get(path).is_some_and(|(pid, _)| self.processes.contains_key(pid)) {
+                self.broke(format!("{} is removed while it runs", path.display()));
+            }
+            self.notes.remove(path);
+            return;
+        }
         if let Some(process) = self.processes.values().find(|one| {
             path.file_name()
                 .and_then(|name| name.to_str())

@@ -356,7 +356,7 @@ fn files_with_valid_names_and_sizes_are_devices_at_the_start() {
     let all = [&valid[..], &left, &sizes, &unfinished].concat();
     host.input(Input::BlockFiles(all));
     assert!(host.blocks.is_empty(), "what was never finished is removed");
-    host.input(Input::Begin { host: host_policy(), record, seed: [3; 32] });
+    host.input(begin(record, Left::default()));
     assert_eq!(host.processes.len(), 1, "what uses one is started");
     assert_eq!(host.shown(":"), [":storage 1 true", "a.b:.. 7 false"]);
 }
