@@ -176,6 +176,15 @@ impl Host {
         Some(message)
     }
 
+    pub(crate) fn flood(&mut self, choice: usize) {
+        let Some(client) = self.client(choice).filter(|client| self.clients[client].left.is_none()) else {
+            return;
+        };
+        for _ in 0..2 * MAX_PIPELINED {
+            self.ask(client, Ask::Status { at: 0 });
+        }
+    }
+
     pub(crate) fn churn(&mut self) {
         for turn in 0..CHURN {
             if self.stopped() {
