@@ -368,7 +368,7 @@ impl Vmmd {
         let all: Vec<(Name, bool)> = self
             .unikernels
             .iter()
-            .filter(|(_, unikernel)| unikernel.running().is_some() || unikernel.waits_for_console())
+            .filter(|(_, unikernel)| unikernel.has_fifo())
             .map(|(name, unikernel)| (name.clone(), unikernel.waits_for_console()))
             .collect();
         for (name, waits) in all {
@@ -439,7 +439,7 @@ impl Vmmd {
 
     /// Has the console daemon open the fifo of what runs, which it could not open before.
     pub(super) fn announce_again(&mut self, name: &Name) {
-        if self.console.connected && self.unikernels.get(name).is_some_and(|one| one.running().is_some()) {
+        if self.console.connected && self.unikernels.get(name).is_some_and(Unikernel::has_fifo) {
             self.console_add(name, None);
         }
     }

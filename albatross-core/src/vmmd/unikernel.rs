@@ -158,6 +158,15 @@ impl Unikernel {
         }
     }
 
+    /// Whether it has a fifo, which is to be read.
+    pub(super) fn has_fifo(&self) -> bool {
+        match &self.state {
+            State::Starting(start) => start.fifo,
+            State::Running(_) => true,
+            State::Waiting { .. } => false,
+        }
+    }
+
     pub(super) fn waits_for_console(&self) -> bool {
         matches!(&self.state, State::Starting(start) if start.step == Step::Console)
     }

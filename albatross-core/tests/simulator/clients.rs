@@ -74,7 +74,7 @@ impl Host {
             self.give(Input::Frame(client, octets));
         }
         let held = self.clients.get(&client).filter(|client| client.is_open()).map(|one| one.waiting.len());
-        if held.is_some_and(|held| held > MAX_PIPELINED + 1) {
+        if held.is_some_and(|held| held > MAX_PIPELINED + 1) && !self.stopped() {
             self.broke("more commands of one client are kept than may be");
         }
     }
@@ -174,6 +174,15 @@ impl Host {
         let message = Wire::new(header.clone(), Payload::Command(command)).encode().unwrap();
         self.clients.get_mut(&client)?.waiting.push_back(Waiting { header, change });
         Some(message)
+    }
+
+    pub(crate) fn flood(&mut self, choice: usize) {
+        let Some(client) = self.client(choice).filter(|client| self.clients[client].left.is_none()) else {
+            return;
+        };
+        for _ in 0..2 * MAX_PIPELINED {
+            self.ask(client, Ask::Status { at: 0 });
+        }
     }
 
     pub(crate) fn churn(&mut self) {

@@ -106,6 +106,8 @@ impl Host {
         let stored = Outcome::Stored { digest, image: inspected };
         let path = self.config.stored_image(&digest);
         if self.disk.read(&path).is_some_and(|found| image::digest(found) == digest) {
+            self.disk.sync(&path);
+            self.disk.sync_directory(&self.config.images());
             return Ok(stored);
         }
         self.next_spool += 1;
@@ -130,6 +132,10 @@ impl Host {
         self.damaged = true;
         if content.is_empty() {
             return failed("there is more on record than can be encoded");
+        }
+        // Between the mark of the file and its first entry: nobody may know what entries of the next look like.
+        if !self.salts.insert(content.get(8..8 + journal::SALT).unwrap_or_default().to_vec()) {
+            self.broke("two files of the record have the same salt");
         }
         let named = |end: &str| path.with_file_name(format!("record{end}"));
         let (new, backup) = (named(".new"), named(".bak"));

@@ -103,6 +103,8 @@ pub(crate) struct Host {
     pub(crate) faults: BTreeMap<Kind, usize>,
     /// The driver of the record's file does not append to it.
     pub(crate) damaged: bool,
+    /// Those of all files of the record.
+    pub(crate) salts: BTreeSet<Vec<u8>>,
     pub(crate) root: Policy,
     crash: Option<Crash>,
     crashed: bool,
@@ -168,6 +170,7 @@ impl Host {
             ledger: Ledger::default(),
             faults: BTreeMap::new(),
             damaged: true,
+            salts: BTreeSet::new(),
             root,
             crash: None,
             crashed: false,
@@ -240,6 +243,7 @@ impl Host {
             Step::Stream(client, chunk) => self.stream(client, chunk),
             Step::Garbage(client) => self.garbage(client),
             Step::HangUp { client, gone } => self.hang_up(client, gone),
+            Step::Flood(client) => self.flood(client),
             Step::Churn => self.churn(),
             Step::Subscribe { name, lines } => self.subscribe(name, lines),
             Step::ListInactive => self.list_inactive(),

@@ -36,6 +36,8 @@ pub(crate) enum Step {
     },
     /// A new client asks the console daemon which consoles are kept.
     ListInactive,
+    /// A client sends more commands than may wait.
+    Flood(usize),
     /// A client changes the policy of one path so often that the record's file is written anew.
     Churn,
     /// A subscriber stops reading, or reads again.
@@ -241,6 +243,7 @@ fn step(random: &mut Random, names: usize, trouble: usize) -> Step {
         32..37 => Step::Pipeline(any, ask(random, names)),
         37..40 => Step::Chain(policy(random), ask(random, names)),
         40..45 => Step::Stream(any, chunk(random)),
+        45 if random.once_in(3) => Step::Flood(any),
         45 => Step::Garbage(any),
         46..49 => Step::HangUp { client: any, gone: random.once_in(2) },
         49..52 => Step::Subscribe { name: random.below(names), lines: random.pick(&[0, 1, 5, 2000, -1]) },

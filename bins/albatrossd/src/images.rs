@@ -289,8 +289,12 @@ fn pieces<E>(
 /// Makes an image one of those that are kept, durably. One that is there and whole stays.
 pub(crate) fn keep(config: &Config, mut spool: Spool, digest: &[u8; 32]) -> io::Result<()> {
     let path = config.stored_image(digest);
-    if File::open(&path).and_then(|file| digest_of(&file)).is_ok_and(|found| found == *digest) {
-        return Ok(());
+    if let Ok(there) = File::open(&path)
+        && digest_of(&there).is_ok_and(|found| found == *digest)
+    {
+        // A daemon that was killed before this may have left it.
+        there.sync_all()?;
+        return sync_parent(&path);
     }
     // Tenders that run as other users read it; the directory keeps everybody else out.
     spool.file.set_permissions(fs::Permissions::from_mode(0o444))?;

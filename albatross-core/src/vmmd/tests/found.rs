@@ -201,3 +201,18 @@ fn a_fifo_that_is_not_opened_after_a_reconnection_is_asked_for_again() {
     host.tick(60);
     assert!(host.held.is_empty(), "asked until it is open");
 }
+
+/// It ran, and nobody read its fifo.
+#[test]
+fn what_is_being_started_is_told_to_a_console_daemon_that_comes_back() {
+    let mut host = Host::new();
+    host.holding = Some("Persist");
+    let client = host.send(":a", create(arguments()));
+    host.console_silent = true;
+    host.input(Input::ConsoleClosed);
+    host.tick(1);
+    let told = host.held.pop().expect("the new one is told");
+    assert_eq!(Wire::decode(&told).unwrap().header.name.to_string(), ":a");
+    host.go_on();
+    assert_eq!(host.reply(client), said("created unikernel"));
+}
