@@ -341,3 +341,100 @@ fn mistakes_go_to_standard_error() {
         format!("albatross-client {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
+
+fn text(outcome: &Outcome) -> String {
+    format!("{}{}", outcome.stdout, outcome.stderr)
+}
+
+/// A dump of these messages, and the files that are left.
+fn dump(messages: Vec<Payload<'static>>) -> (Outcome, Vec<String>, Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
+    let outcome = converse(directory.path(), &["dump-block", "a:data"], move |stream, wire| {
+        assert_eq!(wire.payload, Payload::Command(Command::Block(BlockCommand::Dump(Int::ZERO))));
+        messages.into_iter().for_each(|payload| reply(stream, &wire.header, payload));
+    });
+    let mut names: Vec<String> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "test.sock")
+        .collect();
+    names.sort();
+    let content = names.first().map(|name| fs::read(directory.path().join(name)).unwrap());
+    (outcome, names, content.unwrap_or_default())
+}
+
+fn part(octets: &'static [u8]) -> Payload<'static> {
+    Payload::Data(Data::Block(Some(octets.into())))
+}
+
+const END: Payload<'static> = Payload::Data(Data::Block(None));
+const PLAIN: Payload<'static> = Payload::Success(Success::BlockDeviceImage { compressed: false });
+
+#[test]
+fn a_dump_is_kept_when_it_is_whole() {
+    let (outcome, names, content) = dump(vec![PLAIN, part(b"one "), part(b"\0\0"), part(b"two"), END]);
+    assert_eq!((outcome.code, content.as_slice()), (0, b"one \0\0two".as_slice()), "{}", text(&outcome));
+    assert!(names.len() == 1 && names[0].starts_with("a:data."), "{names:?}");
+    let zlib: &'static [u8] = albatross_core::image::deflate(b"content", 9).leak();
+    let compressed = Payload::Success(Success::BlockDeviceImage { compressed: true });
+    let (head, tail) = zlib.split_at(5);
+    let (outcome, _, content) = dump(vec![compressed.clone(), part(head), part(tail), END]);
+    assert_eq!((outcome.code, content.as_slice()), (0, b"content".as_slice()));
+    for (messages, code, wanted) in [
+        (vec![PLAIN, part(b"one")], 121, "before the end"),
+        (vec![PLAIN], 121, "before the end"),
+        (vec![PLAIN, part(b"one"), Payload::Failure("the disk is gone".into())], 117, "the disk is gone"),
+        (vec![compressed.clone(), part(head), END], 121, "cannot be used"),
+        (vec![compressed, part(b"content"), END], 121, "cannot be used"),
+        (vec![part(b"one"), END], 121, "no answer"),
+        (vec![Payload::Success(Success::Text("yes".into()))], 121, "another command"),
+    ] {
+        let (outcome, names, _) = dump(messages);
+        assert!(
+            outcome.code == code && text(&outcome).contains(wanted),
+            "{} {}",
+            outcome.code,
+            text(&outcome)
+        );
+        assert_eq!(names, Vec::<String>::new(), "{wanted}");
+    }
+}
+
+#[test]
+fn what_is_set_follows_as_a_stream_and_an_early_answer_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..200_000_u32).flat_map(u32::to_be_bytes).collect();
+    let file = directory.path().join("file");
+    fs::write(&file, &content).unwrap();
+    let words = |level: &'static str| ["set-block", "a:data", "file", "--compression-level", level];
+    for level in ["0", "6"] {
+        let content = content.clone();
+        let outcome = converse(directory.path(), &words(level), move |stream, wire| {
+            let mut came = Vec::new();
+            loop {
+                let chunk = read_frame(stream);
+                if chunk.is_empty() {
+                    break;
+                }
+                assert!(chunk.len() <= 65_536);
+                came.extend(chunk);
+            }
+            let compressed = level != "0";
+            assert_eq!(wire.payload, Payload::Command(Command::Block(BlockCommand::Set { compressed })));
+            let came =
+                if compressed { albatross_core::image::inflate(&came, 1 << 20).unwrap() } else { came };
+            assert!(came == content);
+            reply(stream, &wire.header, Payload::Success(Success::Text("set block device".into())));
+        });
+        assert_eq!(outcome.code, 0, "{}", text(&outcome));
+    }
+    let outcome = converse(directory.path(), &words("0"), |stream, wire| {
+        read_frame(stream);
+        reply(stream, &wire.header, Payload::Failure("too much".into()));
+    });
+    assert!(outcome.code == 117 && text(&outcome).contains("too much"), "{}", text(&outcome));
+    let outcome = run(directory.path(), &["set-block", "a:data", "missing"]);
+    assert_eq!(outcome.code, 124, "{}", text(&outcome));
+    let outcome = run(directory.path(), &["create-block", "data", "1", "--data", "file", "--csr"]);
+    assert!(outcome.code == 124 && text(&outcome).contains("two commands"), "{}", text(&outcome));
+}

@@ -31,8 +31,8 @@ use file::Unfinished;
 use link::Link;
 
 /// Chunks that are read from the device and written to the client at once.
-const BATCH: usize = 16;
-const _: () = assert!(BATCH * DUMP_CHUNK == 1024 * 1024, "devices are a whole number of batches");
+const BATCH: usize = 4;
+const _: () = assert!((1024 * 1024) % (BATCH * DUMP_CHUNK) == 0, "devices are a whole number of batches");
 
 /// What became of a task.
 pub(crate) struct Answer {
@@ -294,7 +294,7 @@ impl Dump<'_> {
             message.iter_mut().zip(&head).for_each(|(to, from)| *to = *from);
         }
         let mut position = 0;
-        // A MB is a whole batch.
+        // A device is a whole number of batches.
         while position < self.wanted.place.length {
             for message in batch.chunks_mut(step) {
                 let chunk = message.get_mut(head.len()..).unwrap_or_default();

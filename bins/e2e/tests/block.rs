@@ -272,6 +272,37 @@ fn a_device_is_held_while_it_is_set_and_while_it_is_dumped() {
     host.client(&["destroy-block", ":data"]).unwrap().assert(0, "removed block");
 }
 
+/// The most memory that albatrossd had so far, in KiB.
+fn most_memory(host: &mut Host) -> u64 {
+    processes::status(host.albatrossd().unwrap().pid(), "VmHWM").unwrap()
+}
+
+#[test]
+fn memory_does_not_grow_with_what_passes() {
+    let mut host = Host::for_test().unwrap();
+    for (name, size) in [(":small", "1"), (":large", "48")] {
+        host.client(&["create-block", name, size]).unwrap().assert(0, "added");
+    }
+    let pass = |host: &Host, name: &str, length: usize| {
+        let path = data(host, &pattern(length));
+        for level in ["0", "1"] {
+            let options = ["--compression-level", level];
+            host.client(&[&["set-block", name, &path][..], &options].concat()).unwrap().assert(0, "set");
+            host.client(&[&["dump-block", name][..], &options].concat()).unwrap().assert(0, "written");
+            let files = processes::names_in(&host.work());
+            let dump = files.iter().find(|file| file.starts_with(&format!("{name}."))).unwrap();
+            // The next one may come within the same second.
+            fs::remove_file(host.work().join(dump)).unwrap();
+        }
+    };
+    pass(&host, ":small", MB);
+    let before = most_memory(&mut host);
+    pass(&host, ":large", 48 * MB);
+    let after = most_memory(&mut host);
+    // Much less than a tenth of what passed.
+    assert!(after < before + 4 * 1024, "{before} KiB, then {after} KiB");
+}
+
 #[test]
 fn older_clients_are_answered_in_their_form() {
     let host = Host::for_test().unwrap();
@@ -425,6 +456,10 @@ fn all_of_it_works_by_certificate() {
     fs::write(&path, b"by certificate").unwrap();
     pki.leaf("alice", "data", &["set-block", "data", &path]).unwrap();
     pki.send(port, "data").unwrap().assert(124, "--data");
+    let to = format!("127.0.0.1:{port}");
+    let send = ["certificate", "data.pem", "data.key", "-d", &to, "--data", &path];
+    pki.client(&send).unwrap().assert(0, "set block device");
+    assert!(content(&host, "alice:data").starts_with(b"by certificate\0"));
     remote(&["destroy-block", "data"]).assert(0, "removed block");
     assert_eq!(devices(&host), Vec::<String>::new());
 }

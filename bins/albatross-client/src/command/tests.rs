@@ -125,9 +125,17 @@ fn questions_about_unikernels() {
     for line in ["get", "get hello --compression-level 10", "get _", "destroy", "destroy a b", "info hello"] {
         mistake(line);
     }
-    for line in
-        ["get foo:", "destroy :", "restart foo:", "console foo:", "create foo: image", "destroy-block :"]
-    {
+    for line in [
+        "get foo:",
+        "destroy :",
+        "restart foo:",
+        "console foo:",
+        "create foo: image",
+        "destroy-block :",
+        "create-block a: 1",
+        "set-block : file",
+        "dump-block a:",
+    ] {
         assert!(matches!(try_request(line), Err(Error::Command(CommandError::LabelNeeded(_)))), "{line}");
     }
 }
@@ -163,6 +171,27 @@ fn consoles_statistics_and_block_devices() {
     assert_eq!(sent("block"), (":".to_owned(), Command::Block(BlockCommand::Info)));
     assert_eq!(sent("block --name=foo:").0, "foo:");
     assert_eq!(sent("destroy-block a:b"), ("a:b".to_owned(), Command::Block(BlockCommand::Remove)));
+    let block = |command| ("a:b".to_owned(), Command::Block(command));
+    assert_eq!(sent("create-block a:b 3"), block(BlockCommand::Add(int(3))));
+    assert_eq!(
+        sent("create-block --data=file a:b --compression-level=9 3"),
+        block(BlockCommand::Add(int(3)))
+    );
+    assert_eq!(sent("set-block a:b file"), block(BlockCommand::Set { compressed: false }));
+    let compressed = "set-block a:b --compression-level 1 file";
+    assert_eq!(sent(compressed), block(BlockCommand::Set { compressed: true }));
+    assert_eq!(sent("dump-block a:b"), block(BlockCommand::Dump(Int::ZERO)));
+    assert_eq!(sent("dump-block --compression-level=4 a:b"), block(BlockCommand::Dump(int(4))));
+    for line in [
+        "create-block a",
+        "create-block a -1",
+        "create-block a x",
+        "set-block a",
+        "dump-block",
+        "dump-block a b",
+    ] {
+        mistake(line);
+    }
 }
 
 #[test]

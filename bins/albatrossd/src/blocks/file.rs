@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -9,8 +10,11 @@ use albatross_core::vmmd::{BlockPlace, TaskFailure};
 
 use crate::files::{failure, remove, sync_parent};
 
-/// Octets that are written with one system call: chunks of a client are 4 KiB or 64 KiB.
-const PIECE: usize = 1024 * 1024;
+/// Octets that are written with one system call: chunks of a client are 4 KiB or 64 KiB, and more at once
+/// saves nothing.
+const PIECE: usize = 256 * 1024;
+/// After so many octets the disk begins to write them, so that little is left when all of them came.
+const WRITEBACK: u64 = 8 * 1024 * 1024;
 
 /// A file that is not whole. It goes when this is dropped, unless it got its name.
 pub(super) struct Unfinished<'a> {
@@ -19,6 +23,8 @@ pub(super) struct Unfinished<'a> {
     /// Octets that are not written yet, and where they go.
     waiting: Vec<u8>,
     position: u64,
+    /// Up to where the disk was asked to write.
+    begun: u64,
 }
 
 impl<'a> Unfinished<'a> {
@@ -29,7 +35,7 @@ impl<'a> Unfinished<'a> {
         let mut options = OpenOptions::new();
         let file =
             options.write(true).create_new(true).mode(0o600).open(&place.unfinished).map_err(cannot)?;
-        let unfinished = Self { place, file, waiting: Vec::new(), position: 0 };
+        let unfinished = Self { place, file, waiting: Vec::new(), position: 0, begun: 0 };
         unfinished.file.set_len(place.length).map_err(cannot)?;
         Ok(unfinished)
     }
@@ -49,6 +55,10 @@ impl<'a> Unfinished<'a> {
         }
         self.position += u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
         self.waiting.clear();
+        if self.position - self.begun >= WRITEBACK {
+            begin_writeback(&self.file, self.begun, self.position - self.begun);
+            self.begun = self.position;
+        }
         Ok(())
     }
 
@@ -78,6 +88,13 @@ impl<'a> Unfinished<'a> {
         }
         synced
     }
+}
+
+/// Asks the disk to write these octets now. It would do so by itself, later; what fails is told by the sync.
+fn begin_writeback(file: &File, from: u64, length: u64) {
+    let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(length)) else { return };
+    // SAFETY: `file` is open for the time of the call, and the other arguments are plain numbers.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 impl Drop for Unfinished<'_> {

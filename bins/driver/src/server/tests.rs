@@ -288,3 +288,30 @@ fn a_connection_of_our_own_is_served_alike() {
     assert_eq!(fixture.frame(), (id, b"reply".to_vec()));
     assert_eq!(fixture.server.timeout(None, true), None);
 }
+
+#[test]
+fn a_connection_that_is_taken_out_loses_nothing_and_comes_back() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(&[&frame::frame(b"command")[..], &[0, 0, 0, 9, b'x']].concat()).unwrap();
+    let (id, command) = fixture.frame();
+    assert_eq!(command, b"command");
+    fixture.server.send(id, b"first");
+    let Detached { mut stream, read, unsent } = fixture.server.detach(id).unwrap().unwrap();
+    assert_eq!((read.as_slice(), &unsent), ([0, 0, 0, 9, b'x'].as_slice(), &frame::frame(b"first")));
+    assert!(!fixture.server.is_open(id) && fixture.server.detach(id).unwrap().is_none());
+    // It waits for what comes, and the loop does not see it.
+    stream.write_all(&unsent).unwrap();
+    client.write_all(b"the rest").unwrap();
+    let mut rest = [0; 8];
+    stream.read_exact(&mut rest).unwrap();
+    assert_eq!(&rest, b"the rest");
+    fixture.server.reattach(id, stream, LIMIT).unwrap();
+    fixture.server.send(id, b"last");
+    fixture.server.close(id);
+    fixture.server.poll(Some(Instant::now()), &mut Vec::new()).unwrap();
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    assert_eq!(all, [frame::frame(b"first"), frame::frame(b"last")].concat());
+    assert!(fixture.server.detach(ConnectionId(4711)).unwrap().is_none());
+}
