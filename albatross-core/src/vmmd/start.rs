@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use albatross_proto::command::ConsoleCommand;
+use albatross_proto::state::Stage;
 use albatross_proto::{Command, Header, Int, Name, Payload, Time, Wire};
 
 use super::command::not_found;
@@ -207,6 +208,7 @@ impl Vmmd {
             running.user = user;
             running.stop = cancelled.map(Cancelled::after_stop);
         }
+        self.note(name, Stage::Running);
         self.log(Level::Info, format!("{name}: started as process {pid}"));
         match cause {
             Cause::Create(requester) | Cause::Restart(requester) => {
