@@ -9,7 +9,7 @@ mod running;
 
 pub use change::{Change, Changing};
 pub use export::{Part, state_file};
-pub use running::{Process, Running, Tender};
+pub use running::{Process, Running, Stage, Tender};
 
 use crate::{
     Config, DecodeError, DecodeErrorKind, EncodeError, Label, Name, Path, Policy,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use albatross_proto::state::{
-    Change, Changing, Part, Process, Record, RecordedUnikernel, Running, State, Tender, state_file,
+    Change, Changing, Part, Process, Record, RecordedUnikernel, Running, Stage, State, Tender, state_file,
 };
 use albatross_proto::{EncodeError, Int, Time};
 
@@ -108,17 +108,18 @@ fn a_tender_that_runs_is_read_as_it_was_written() {
         user: None,
         since,
         restarts: Int::ZERO,
-        stopping: false,
+        stage: Stage::Starting,
     };
     let full = Tender {
         name: "a:b:c".parse().unwrap(),
         taps: vec!["vmmtap0".into(), "vmmtap7".into()],
         user: Some(Int::from(100_001)),
         restarts: Int::from(3),
-        stopping: true,
+        stage: Stage::Stopping,
         ..plain.clone()
     };
-    for tender in [plain, full] {
+    let running = Tender { stage: Stage::Running, ..full.clone() };
+    for tender in [plain, running, full] {
         let running = Running { process: process.clone(), tender };
         let bytes = running.encode().unwrap();
         assert_eq!(Running::decode(&bytes).unwrap(), running);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use albatross_proto::command::ConsoleCommand;
+use albatross_proto::state::Stage;
 use albatross_proto::{Command, Header, Int, Name, Payload, Time, Wire};
 
 use super::command::not_found;
@@ -211,6 +212,7 @@ impl Vmmd {
             running.user = user;
             running.stop = cancelled.map(Cancelled::after_stop);
         }
+        self.note(name, Stage::Running);
         self.log(Level::Info, format!("{name}: started as process {pid}"));
         self.statistics_add(name);
         match cause {

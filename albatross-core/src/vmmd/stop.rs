@@ -1,6 +1,7 @@
 //! Ending unikernels, what follows when one ends, and the end of the daemon.
 
 use albatross_proto::reply::Exit;
+use albatross_proto::state::Stage;
 use albatross_proto::{Arguments, Name};
 
 use super::command::ENDING;
@@ -22,7 +23,7 @@ impl Cancelled {
 impl Vmmd {
     /// Sends SIGTERM to what runs, and SIGKILL after [`GRACE`].
     pub(super) fn ask_to_end(&mut self, now: Now, name: &Name) {
-        self.note_stopping(name);
+        self.note(name, Stage::Stopping);
         if let Some(pid) = self.kill_later(now, name) {
             self.output(Output::Kill(pid, Signal::Terminate));
         }

@@ -4,14 +4,14 @@
 //! A note is a file of its own for each tender, made before the tender is let run. It goes with the
 //! tender, except where the end takes the unikernel off the record: then it stays until that is durable.
 //! So whenever the daemon is killed, a tender that runs has a note; and one that ended by itself is known
-//! to have run. A tender that the daemon asks to end is noted as such first: its end is no reason to take
-//! it off the record.
+//! to have run. One that may not have come to run, or that the daemon asks to end, is noted as such: its
+//! end is no reason to take it off the record.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use albatross_proto::reply::Exit;
-use albatross_proto::state::Tender;
+use albatross_proto::state::{Stage, Tender};
 use albatross_proto::{Int, Name, Text, Time};
 
 use super::stop::{decide, describe};
@@ -77,7 +77,7 @@ impl Unikernel {
         taps: &[String],
         user: Option<u32>,
         since: Time,
-        stopping: bool,
+        stage: Stage,
     ) -> Note {
         let tender = Tender {
             name: name.clone(),
@@ -85,7 +85,7 @@ impl Unikernel {
             user: user.map(Int::from),
             since,
             restarts: Int::from(self.restarts),
-            stopping,
+            stage,
         };
         Note { path: config.note(name), tender }
     }
@@ -133,7 +133,7 @@ impl Vmmd {
     /// It runs on under this daemon.
     fn adopt(&mut self, now: Now, pid: u32, tender: Tender) {
         let user = user_of(&tender);
-        let Tender { name, taps, since, restarts, stopping, .. } = tender;
+        let Tender { name, taps, since, restarts, stage, .. } = tender;
         let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
         let refusal = self.resources.check_unikernel(&name, &unikernel.arguments).err();
         let adopted = self.resources.adopt_unikernel(&name, &unikernel.arguments);
@@ -145,7 +145,7 @@ impl Vmmd {
             pid,
             taps: taps.iter().map(ToString::to_string).collect(),
             user,
-            stop: stopping.then_some(AfterStop::Again),
+            stop: (stage == Stage::Stopping).then_some(AfterStop::Again),
             kill_at: None,
         });
         user.inspect(|user| self.users.adopt(*user));
@@ -154,20 +154,22 @@ impl Vmmd {
         if let Some(refusal) = refusal.or_else(|| adopted.err()) {
             self.log(Level::Warning, format!("{name}: runs on, though it would not be admitted: {refusal}"));
         }
-        if stopping {
-            self.ask_to_end(now, &name);
+        match stage {
+            Stage::Starting => self.note(&name, Stage::Running),
+            Stage::Running => {}
+            Stage::Stopping => self.ask_to_end(now, &name),
         }
     }
 
     /// It ended while there was no daemon.
     fn ended_meanwhile(&mut self, now: Now, pid: u32, tender: Tender, exit: Option<Exit>) {
-        let Tender { name, restarts, stopping, .. } = tender;
+        let Tender { name, restarts, stage, .. } = tender;
         let how = describe(exit);
         self.log(Level::Info, format!("{name}: process {pid} {how}, while no albatrossd was there"));
         let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
         unikernel.last_exit = exit;
         unikernel.restarts = count(restarts);
-        if stopping {
+        if stage != Stage::Running {
             // It waits to be started at once, like all that is on record and does not run.
             return self.remove_note(&name);
         }
@@ -209,11 +211,11 @@ impl Vmmd {
         self.output(Output::RemoveFile(path));
     }
 
-    /// A tender that is asked to end is noted as such.
-    pub(super) fn note_stopping(&mut self, name: &Name) {
+    /// Notes how far a tender has come.
+    pub(super) fn note(&mut self, name: &Name, stage: Stage) {
         let Some(unikernel) = self.unikernels.get(name) else { return };
         let Some(running) = unikernel.running() else { return };
-        let note = unikernel.note(&self.config, name, &running.taps, running.user, unikernel.since, true);
+        let note = unikernel.note(&self.config, name, &running.taps, running.user, unikernel.since, stage);
         let pid = running.pid;
         self.output(Output::Note(pid, note));
     }

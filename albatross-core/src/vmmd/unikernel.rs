@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State as StatusState, Status};
+use albatross_proto::state::Stage;
 use albatross_proto::{Arguments, BlockDevice, Int, MacAddress, Name, NetDevice, Text, Time, Typ};
 
 use super::create::Prepared;
@@ -182,7 +183,7 @@ impl Unikernel {
             fifo: config.fifo(name),
             user: start.user,
             reach: self.reach(config, name),
-            note: Box::new(self.note(config, name, &start.taps, start.user, now, false)),
+            note: Box::new(self.note(config, name, &start.taps, start.user, now, Stage::Starting)),
         })
     }
 

@@ -9,7 +9,7 @@ use albatross_core::vmmd::{Config, Input, SpoolId, Task, TaskFailure, TaskId, Us
 use albatross_core::vmmd::{Fate, Left, LeftTender, Outcome, Output};
 use albatross_core::{journal, machine::ClientId};
 use albatross_proto::reply::Exit;
-use albatross_proto::state::{Record, Tender};
+use albatross_proto::state::{Record, Stage, Tender};
 use albatross_proto::{Int, Name, Path, Policy, Text, Time};
 
 use crate::Sabotage;
@@ -376,7 +376,7 @@ impl Host {
             return self.broke(format!("after a crash or end: {wrong}"));
         }
         // Of these the next daemon learns the end, and what follows from it.
-        for (pid, tender) in self.notes.values().filter(|(_, tender)| !tender.stopping) {
+        for (pid, tender) in self.notes.values().filter(|(_, tender)| tender.stage != Stage::Stopping) {
             if let Some(exit) = self.ended.get(pid) {
                 self.ledger.ended(&tender.name, *exit);
             }

@@ -14,7 +14,7 @@ use crate::{
 /// ```asn1
 /// Running ::= [31] SEQUENCE { process SEQUENCE { pid INTEGER, started INTEGER }, tender Tender }
 /// Tender  ::= SEQUENCE { name, taps SEQUENCE OF UTF8String, user [0] INTEGER OPTIONAL, since time, restarts INTEGER,
-///                        stopping BOOLEAN, .. }
+///                        stage CHOICE { starting [0] NULL, running [1] NULL, stopping [2] NULL }, .. }
 /// ```
 /// Fields that a later version adds at the end of `Tender` have tags from `[1]` on and are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +47,20 @@ pub struct Tender {
     pub since: Time,
     /// Starts since the unikernel was created, without the first.
     pub restarts: Int,
-    /// It was asked to end by the daemon: that it ends says nothing about the unikernel, which is to run as
-    /// long as it is on record.
-    pub stopping: bool,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far a tender has come. The end of one that is not [`Running`](Self::Running) says nothing about the
+/// unikernel, which is to run as long as it is on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It waits to be let run, or was let run a moment ago.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was asked to end by the daemon.
+    Stopping,
 }
 
 impl Running {
@@ -112,7 +123,11 @@ impl Tender {
             out.optional(0, self.user, |out, user| out.int(*user));
             self.since.write(out);
             out.int(self.restarts);
-            out.boolean(self.stopping);
+            out.explicit_null(match self.stage {
+                Stage::Starting => 0,
+                Stage::Running => 1,
+                Stage::Stopping => 2,
+            });
         });
     }
 
@@ -125,9 +140,24 @@ impl Tender {
                 .optional_explicit(0, "running.tender.user", |item| item.int("running.tender.user"))?,
             since: Time::read(&mut fields, "running.tender.since")?,
             restarts: fields.int("running.tender.restarts")?,
-            stopping: fields.boolean("running.tender.stopping")?,
+            stage: Stage::read(&mut fields)?,
         };
         skip_later_fields(fields, "running.tender", 1)?;
         Ok(tender)
+    }
+}
+
+impl Stage {
+    fn read(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let (number, mut content) = from.choice("running.tender.stage")?;
+        let stage = match number {
+            0 => Self::Starting,
+            1 => Self::Running,
+            2 => Self::Stopping,
+            _ => return content.unknown("running.tender.stage", number),
+        };
+        content.null("running.tender.stage")?;
+        content.finish("running.tender.stage")?;
+        Ok(stage)
     }
 }

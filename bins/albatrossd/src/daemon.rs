@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use albatross_core::machine::{ClientId, Level, Now};
 use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, TaskId, Vmmd};
-use albatross_driver::listener;
+use albatross_driver::listener::{self, Listener};
 use albatross_driver::logging::{self, Logger};
 use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
@@ -34,6 +35,11 @@ use crate::{files, host, import, net, takeover};
 /// The longest frame that the console daemon sends here, in octets: a short text under a name.
 const MAX_CONSOLE_FRAME: usize = 64 * 1024;
 
+/// How long the socket may be in use although no other daemon has the lock, and how often that is looked at:
+/// a forked process needs a few milliseconds to end or to come to exec.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(1);
+const SOCKET_INTERVAL: Duration = Duration::from_millis(5);
+
 /// What is read instead of interrupting: what asks to end, to hand over, and what means nothing here.
 const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
 
@@ -48,7 +54,7 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
     let seed = random()?;
     let mut server = Server::new(Signals::new(&SIGNALS)?)?;
     server.split_above(WHOLE);
-    server.listen(listener::open(common, "vmmd", log)?, MAX_ENCODED)?;
+    server.listen(open(common, log)?, MAX_ENCODED)?;
     let taps = Taps::new(&config.tmpdir);
     let mut processes = Processes::default();
     let left = takeover::find(&config, &taps, &mut processes, &mut server, log)?;
@@ -83,6 +89,19 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
         .fill(&mut octets)
         .map_err(|Unspecified| io::Error::other("the system gives no random octets"))?;
     Ok(octets)
+}
+
+/// The socket. A process that the daemon before had forked when it was killed may have it for a moment still.
+fn open(common: &Common, log: &Logger) -> io::Result<Listener> {
+    let deadline = Instant::now() + SOCKET_PATIENCE;
+    loop {
+        match listener::open(common, "vmmd", log) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(SOCKET_INTERVAL);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn check_directories(config: &Config) -> io::Result<()> {

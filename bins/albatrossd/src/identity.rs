@@ -20,7 +20,15 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// microseconds; where nobody waits for processes, nothing else is done for as long at the end of each.
 const REAP_PATIENCE: u8 = 50;
 
+/// How long a process whose daemon was killed before letting it run may take to end, in milliseconds: it does
+/// nothing else.
+const HELD_PATIENCE: u16 = 1000;
+
+/// The flag of a process that has not come to exec (the kernel's PF_FORKNOEXEC).
+const NOT_EXECUTED: i64 = 0x40;
+
 /// Fields of `/proc/PID/stat`, counted from the state behind the program's name: proc(5) begins at 3 there.
+const FLAGS: usize = 9 - 3;
 const START_TIME: usize = 22 - 3;
 const EXIT_CODE: usize = 52 - 3;
 
@@ -37,6 +45,15 @@ pub(crate) fn started(pid: u32) -> io::Result<Int> {
     field(&text, START_TIME)
         .and_then(|ticks| Int::new(ticks).ok())
         .ok_or_else(|| io::Error::other(format!("{}: not of the form that Linux writes", path.display())))
+}
+
+/// Waits for the end of a process that was started by a daemon that is gone and has not come to exec.
+pub(crate) fn wait_if_held(pidfd: &OwnedFd, pid: u32) {
+    let flags = fs::read_to_string(stat(pid)).ok().and_then(|text| field(&text, FLAGS));
+    if flags.is_some_and(|flags| flags & NOT_EXECUTED != 0) {
+        let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        _ = poll(&mut ended, PollTimeout::from(HELD_PATIENCE));
+    }
 }
 
 /// Whether all threads of a process have ended.
@@ -139,6 +156,16 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(started(child.id()).is_err());
+    }
+
+    #[test]
+    fn a_process_that_has_come_to_exec_is_not_waited_for() {
+        let (mut child, pidfd) = child("read line");
+        let before = std::time::Instant::now();
+        wait_if_held(&pidfd, child.id());
+        assert!(!has_ended(&pidfd) && before.elapsed().as_millis() < HELD_PATIENCE.into());
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]

@@ -138,6 +138,7 @@ impl Processes {
             Err(error) if is_gone(&error) => return Ok((pid, Fate::Ended(None))),
             Err(error) => return Err(error),
         }
+        identity::wait_if_held(&pidfd, pid);
         if identity::has_ended(&pidfd) {
             return Ok((pid, Fate::Ended(identity::exit_of_stranger(&pidfd, pid))));
         }

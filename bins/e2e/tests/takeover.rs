@@ -18,7 +18,7 @@ use albatross_e2e::run::run;
 use albatross_e2e::{Host, Programs, eventually, processes};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{geteuid, mkfifo};
 use serde_json::Value;
 
 mod namespace;
@@ -415,4 +415,45 @@ fn taps_stay_with_their_guests_and_stale_ones_go() {
         assert_eq!(host.left_behind(), Vec::<String>::new());
         assert_eq!(other.tenders().len(), 1);
     });
+}
+
+/// Killed at the system calls of a restart, one after the other, the daemon loses nothing: the next one has the
+/// unikernel, with one tender. Needs root and strace; without them the test says so and passes.
+#[test]
+fn a_daemon_that_is_killed_during_a_restart_loses_nothing() {
+    let is_there = Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !geteuid().is_root() || !is_there {
+        println!("skipped: needs root and strace");
+        return;
+    }
+    let mut host = Host::for_test().unwrap();
+    host.create("a:it", "tick", &["--arg=--ms=50"]).unwrap().assert(0, "created");
+    let mut killed = 0;
+    let calls =
+        [("rename", 3), ("sendto", 3), ("epoll_ctl", 3), ("pidfd_open", 1), ("unlink", 3), ("fdatasync", 1)];
+    for (call, count) in calls {
+        for number in 1..=count {
+            let daemon = host.albatrossd().unwrap().pid();
+            let mut strace = Command::new("strace");
+            strace.args(["-q", "-p", &daemon.to_string(), "-o", "/dev/null", "-e", &format!("trace={call}")]);
+            strace.args(["-e", &format!("inject={call}:signal=KILL:when={number}")]);
+            let mut strace = strace.stderr(Stdio::null()).spawn().unwrap();
+            eventually("strace", || (processes::status(daemon, "TracerPid")? != 0).then_some(())).unwrap();
+            let restarted = host.client(&["restart", "a:it"]).unwrap();
+            killed += u32::from(restarted.code != Some(0));
+            go(&mut host, Going::Dies);
+            _ = strace.wait();
+            host.start_albatrossd(&[]).unwrap();
+            begun(&host);
+            let back = eventually("one tender, of the unikernel on record", || {
+                (host.tenders().len() == 1 && running(&host, "a:it")).then_some(())
+            });
+            back.unwrap_or_else(|failure| panic!("{call} {number}: {failure}"));
+            let expected = ["a:it.img", "fifo/a:it", "running/a:it"];
+            assert_eq!(host.left_behind(), expected, "{call} {number}");
+        }
+    }
+    assert!(killed > 5, "only {killed} restarts were cut off");
+    host.client(&["destroy", "a:it"]).unwrap().assert(0, "destroyed");
+    assert_eq!((host.tenders(), host.left_behind()), (Vec::new(), Vec::new()));
 }

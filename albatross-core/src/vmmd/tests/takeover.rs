@@ -1,5 +1,7 @@
 //! Daemons that end and leave what runs to the next one, or are killed.
 
+use albatross_proto::state::Stage;
+
 use super::*;
 
 const STATUS: Command<'static> = Command::Unikernel(UnikernelCommand::Status);
@@ -230,6 +232,29 @@ fn what_a_predecessor_was_stopping_is_started_again() {
             assert!(host.pids() != first && host.pids().len() == 1, "{:?}", host.pids());
             assert_eq!((host.taps.len(), host.notes.len()), (1, 1));
         }
+    }
+}
+
+#[test]
+fn what_may_not_have_come_to_run_is_started_again() {
+    for runs in [false, true] {
+        let mut host = Host::new();
+        host.create(":a", with_net());
+        let first = host.pids();
+        for (_, tender) in host.notes.values_mut() {
+            assert_eq!(tender.stage, Stage::Running);
+            tender.stage = Stage::Starting;
+        }
+        if !runs {
+            host.processes.clear();
+        }
+        host.next_daemon(None);
+        assert_eq!((host.recorded(), host.taps.len(), host.notes.len()), (vec![":a".to_owned()], 1, 1));
+        assert_eq!(host.pids() == first, runs);
+        assert!(host.notes.values().all(|(_, tender)| tender.stage == Stage::Running));
+        // From now on its end is its own.
+        host.exit(0);
+        assert!(host.is_empty(), "{host:?}");
     }
 }
 
