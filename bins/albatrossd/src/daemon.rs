@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use albatross_core::machine::{ClientId, Level, Now};
-use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, TaskId, Vmmd};
+use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, TaskId, UserRange, Vmmd};
 use albatross_driver::listener;
 use albatross_driver::logging::{self, Logger};
 use albatross_driver::options::Common;
@@ -21,6 +21,7 @@ use mio::{Token, Waker};
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::confine::Confinement;
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
 use crate::process::Processes;
@@ -32,10 +33,11 @@ use crate::{files, host, import, net};
 /// The longest frame that the console daemon sends here, in octets: a short text under a name.
 const MAX_CONSOLE_FRAME: usize = 64 * 1024;
 
-/// Serves until it is asked to end.
-pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<()> {
+/// Serves until it is asked to end. Tenders run under the ids of `users`, if there are any and it is root.
+pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log: &Logger) -> io::Result<()> {
     check_directories(&config)?;
     files::make_directories(&config.dbdir)?;
+    let confinement = Arc::new(Confinement::begin(&config.dbdir, users, log)?);
     let record = import::load(&config, log)?;
     let host = host::policy(&config.dbdir)?;
     let seed = random()?;
@@ -49,14 +51,18 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
         incoming: Incoming::default(),
         sending: Sending::default(),
         record: RecordFile::new(),
-        tenders: Tenders::new(&config.dbdir, waker),
+        tenders: Tenders::new(&config.dbdir, Arc::clone(&confinement), waker),
         waker_token,
         console_socket: listener::socket_path(&config.tmpdir, "console"),
-        vmmd: Vmmd::new(config),
+        vmmd: match confinement.users {
+            Some(range) => Vmmd::new(config).with_users(range),
+            None => Vmmd::new(config),
+        },
         server,
         started: Instant::now(),
         console: None,
         processes: Processes::default(),
+        confinement,
         inputs: VecDeque::from([Input::Begin { host, record, seed }]),
         over: false,
         log,
@@ -93,6 +99,7 @@ struct Daemon<'a> {
     record: RecordFile,
     waker_token: Token,
     processes: Processes,
+    confinement: Arc<Confinement>,
     console_socket: PathBuf,
     console: Option<ConnectionId>,
     /// The beginning of the monotonic clock.
@@ -288,10 +295,12 @@ impl Daemon<'_> {
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
             Task::PlaceImage { from, to } => done(files::place(&from, &to)),
             Task::MakeFifo { path } => done(files::make_fifo(&path)),
-            Task::MakeTap { bridge, .. } => Some(net::make_tap(&bridge).map(Outcome::Tap)),
+            Task::MakeTap { bridge, owner } => Some(net::make_tap(&bridge, owner).map(Outcome::Tap)),
             Task::Spawn(spawn) => {
-                let token = self.server.token();
-                Some(self.processes.spawn(&spawn, self.server.registry(), token).map(Outcome::Process))
+                let (token, needs) = (self.server.token(), self.tenders.needs(&spawn.tender));
+                let registry = self.server.registry();
+                let spawned = self.processes.spawn(&self.confinement, &spawn, needs, registry, token);
+                Some(spawned.map(Outcome::Process))
             }
             Task::Persist { path, record } => done(self.record.replace(&path, &record)),
             Task::Append { path, entry } => done(self.record.append(&path, &entry)),

@@ -7,10 +7,12 @@ use crate::sys;
 /// How taps are named; the kernel puts in the smallest number that is free.
 const TAP_NAMES: &str = "vmmtap%d";
 
-/// Makes a persistent tap that is up and belongs to `bridge`.
-pub(crate) fn make_tap(bridge: &str) -> Result<String, TaskFailure> {
-    let tap = sys::make_tap(TAP_NAMES)
+/// Makes a persistent tap that is up, belongs to `bridge` and may be opened by `owner`.
+pub(crate) fn make_tap(bridge: &str, owner: Option<u32>) -> Result<String, TaskFailure> {
+    let tap = sys::make_tap(TAP_NAMES, owner)
         .map_err(|error| TaskFailure(format!("cannot make a tap for bridge {bridge}: {error}")))?;
+    // Not every kernel can switch these off; the packets are right all the same.
+    _ = sys::switch_offloads_off(&tap);
     let joined = sys::join_bridge(bridge, &tap).and_then(|()| sys::set_up(&tap));
     joined.map(|()| tap.clone()).map_err(|error| {
         // The tap is of no use; that it cannot be removed either would be the same error again.

@@ -1,26 +1,33 @@
-//! Tenders as processes: started on a fifo, pinned to their cpus, watched by a pidfd.
+//! Tenders as processes: started on a fifo, confined, pinned to their cpus, watched by a pidfd.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
-use albatross_core::vmmd::{Signal, Spawn, TaskFailure};
+use albatross_core::vmmd::{Reach, Signal, Spawn, TaskFailure};
 use albatross_proto::Int;
 use albatross_proto::reply::Exit;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sched::CpuSet;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Uid, fchownat};
 use rustix::process::{Pid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
+use crate::confine::{Confinement, Launch, Limits, View, launch};
 use crate::files::failure;
-use crate::sys;
+
+/// Octets of address space that a tender may have besides the memory of its guest: its program and
+/// libraries, the areas that a virtual machine shares with the kernel, its stack. Those take some 20 MB.
+const TENDER_SPACE: u64 = 128 * MB;
+/// Octets in a MB of memory.
+const MB: u64 = 1024 * 1024;
+/// Processes and threads of a tender: no tender makes another.
+const TENDER_PROCESSES: u64 = 1;
 
 /// The tenders that run.
 #[derive(Default)]
@@ -31,18 +38,25 @@ pub(crate) struct Processes {
 struct Process {
     pid: u32,
     pidfd: OwnedFd,
+    /// What belongs to its user.
+    blocks: Vec<PathBuf>,
 }
 
 impl Processes {
     /// Starts a tender and returns its process id. Its end is readiness of `token`.
     pub(crate) fn spawn(
         &mut self,
+        confinement: &Confinement,
         spawn: &Spawn,
+        needs: &[PathBuf],
         registry: &Registry,
         token: Token,
     ) -> Result<u32, TaskFailure> {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
-        let pid = start(spawn).map_err(|error| cannot(&error))?;
+        let blocks = spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone());
+        let started = give_blocks(&spawn.reach.blocks, spawn.user)
+            .and_then(|()| start(confinement, spawn, needs).map_err(|error| cannot(&error)));
+        let pid = started.inspect_err(|_| take_blocks(&blocks))?;
         let watch = || {
             let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
             let pidfd = pidfd_open(id, PidfdFlags::NONBLOCK)?;
@@ -51,7 +65,7 @@ impl Processes {
         };
         match watch() {
             Ok(pidfd) => {
-                self.by_token.insert(token, Process { pid, pidfd });
+                self.by_token.insert(token, Process { pid, pidfd, blocks });
                 Ok(pid)
             }
             Err(error) => {
@@ -59,6 +73,7 @@ impl Processes {
                 // It is our child and was not waited for, so the id is still its own.
                 _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
                 _ = nix::sys::wait::waitpid(id, None);
+                take_blocks(&blocks);
                 Err(cannot(&error))
             }
         }
@@ -76,6 +91,7 @@ impl Processes {
         let process = self.by_token.remove(&token)?;
         // A pidfd of a process that was waited for stays readable.
         _ = registry.deregister(&mut SourceFd(&process.pidfd.as_raw_fd()));
+        take_blocks(&process.blocks);
         Some(Some((process.pid, exit)))
     }
 
@@ -93,23 +109,62 @@ impl Processes {
     }
 }
 
-fn start(spawn: &Spawn) -> io::Result<u32> {
+/// Starts a tender, and returns when it is the program.
+fn start(confinement: &Confinement, spawn: &Spawn, needs: &[PathBuf]) -> io::Result<u32> {
     // Open for reading too: a tender whose console daemon is gone waits for it instead of dying of SIGPIPE.
     let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&spawn.fifo)?;
     let mut cpus = CpuSet::new();
     for cpu in &spawn.cpus {
         cpus.set(*cpu)?;
     }
-    let mut command = Command::new(&spawn.tender);
-    command
-        .args(spawn.arguments.iter().map(|argument| OsStr::from_bytes(argument)))
-        .env_clear()
-        .current_dir("/")
-        .stdin(fifo.try_clone()?)
-        .stdout(fifo.try_clone()?)
-        .stderr(fifo)
-        .process_group(0);
-    sys::prepare_tender(&mut command, cpus);
-    // The end is read from the pidfd; a Child that is dropped is not waited for.
-    Ok(command.spawn()?.id())
+    let pid = launch(
+        confinement,
+        &Launch {
+            program: &spawn.tender,
+            arguments: &spawn.arguments,
+            streams: [fifo.as_fd(), fifo.as_fd(), fifo.as_fd()],
+            cpus: Some(&cpus),
+            own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
+            limits: limits(spawn)?,
+        },
+    );
+    u32::try_from(pid.map_err(io::Error::other)?.as_raw()).map_err(io::Error::other)
+}
+
+fn view(tender: &Path, needs: &[PathBuf], reach: &Reach) -> View {
+    let readable = needs.iter().map(PathBuf::as_path).chain([tender, &reach.image]);
+    let view = readable.fold(View::default(), View::read);
+    let view = reach.blocks.iter().fold(view, |view, block| view.write(block));
+    view.taps(reach.taps).virtual_machines(reach.virtual_machines)
+}
+
+fn limits(spawn: &Spawn) -> io::Result<Limits> {
+    let address_space = Some(spawn.reach.memory.saturating_mul(MB).saturating_add(TENDER_SPACE));
+    if spawn.user.is_none() {
+        // Others of this user count, too, and its files are no concern of ours.
+        return Ok(Limits { address_space, ..Limits::default() });
+    }
+    // Block devices do not grow.
+    let mut file_size = 0;
+    for block in &spawn.reach.blocks {
+        file_size = file_size.max(fs::metadata(block)?.len());
+    }
+    Ok(Limits { address_space, file_size: Some(file_size), processes: Some(TENDER_PROCESSES) })
+}
+
+/// Makes block devices, which nobody else may open, those of a tender's user.
+fn give_blocks(blocks: &[PathBuf], user: Option<u32>) -> Result<(), TaskFailure> {
+    let Some(user) = user else { return Ok(()) };
+    blocks.iter().try_for_each(|block| {
+        let given = fchownat(AT_FDCWD, block, Some(Uid::from_raw(user)), None, AtFlags::AT_SYMLINK_NOFOLLOW);
+        given.map_err(|error| failure("cannot give its tender the block device", block, &error))
+    })
+}
+
+/// Makes them those of the daemon again. One that cannot be is that of a user whom nobody is: the next who
+/// gets that id does not have it in his view, and whoever gets the device makes it his.
+fn take_blocks(blocks: &[PathBuf]) {
+    for block in blocks {
+        _ = fchownat(AT_FDCWD, block, Some(Uid::effective()), None, AtFlags::AT_SYMLINK_NOFOLLOW);
+    }
 }

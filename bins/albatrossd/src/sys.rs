@@ -1,23 +1,19 @@
-//! The system calls that need unsafe code: taps by ioctl, and what a tender does between fork and exec.
+//! Taps, by ioctl.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
-use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::unistd::Pid;
 
 /// The device that makes taps.
 const TUN: &str = "/dev/net/tun";
 
 nix::ioctl_write_ptr_bad!(tunsetiff, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_write_int_bad!(tunsetpersist, libc::TUNSETPERSIST);
+nix::ioctl_write_int_bad!(tunsetowner, libc::TUNSETOWNER);
+nix::ioctl_write_ptr_bad!(siocethtool, SIOCETHTOOL, libc::ifreq);
 nix::ioctl_readwrite_bad!(siocgifflags, libc::SIOCGIFFLAGS, libc::ifreq);
 nix::ioctl_write_ptr_bad!(siocsifflags, libc::SIOCSIFFLAGS, libc::ifreq);
 nix::ioctl_readwrite_bad!(siocgifindex, libc::SIOCGIFINDEX, libc::ifreq);
@@ -25,6 +21,9 @@ nix::ioctl_write_ptr_bad!(siocbraddif, SIOCBRADDIF, libc::ifreq);
 
 /// Not in libc: linux/sockios.h.
 const SIOCBRADDIF: libc::c_int = 0x89a2;
+const SIOCETHTOOL: libc::c_int = 0x8946;
+/// Commands of SIOCETHTOOL (linux/ethtool.h): generic segmentation and receive offload.
+const OFFLOADS: [u32; 2] = [0x24, 0x2c];
 
 /// A request about the interface `name`.
 fn request(name: &str) -> io::Result<libc::ifreq> {
@@ -56,12 +55,32 @@ fn attach(name: &str) -> io::Result<(File, String)> {
     Ok((tun, interface_name(&request)))
 }
 
-/// Makes a persistent tap of a name that matches `pattern`, and returns the name.
-pub(crate) fn make_tap(pattern: &str) -> io::Result<String> {
+/// Makes a persistent tap of a name that matches `pattern`, which `owner` may open, and returns the name.
+pub(crate) fn make_tap(pattern: &str, owner: Option<u32>) -> io::Result<String> {
     let (tun, name) = attach(pattern)?;
+    if let Some(owner) = owner {
+        let owner = libc::c_int::try_from(owner).map_err(io::Error::other)?;
+        // SAFETY: `tun` is open and attached; the argument is a plain number.
+        unsafe { tunsetowner(tun.as_raw_fd(), owner) }?;
+    }
     // SAFETY: `tun` is open and attached; the argument is a plain number.
     unsafe { tunsetpersist(tun.as_raw_fd(), 1) }?;
     Ok(name)
+}
+
+/// Has each packet pass as it was sent, none cut or put together on the way. A tender does this, too, where
+/// it may; it takes a capability.
+pub(crate) fn switch_offloads_off(name: &str) -> io::Result<()> {
+    let control = control()?;
+    for command in OFFLOADS {
+        // `struct ethtool_value`: command, value.
+        let mut value: [u32; 2] = [command, 0];
+        let mut request = request(name)?;
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: `control` is open; `request` and the value that it points to outlive the call.
+        unsafe { siocethtool(control.as_raw_fd(), &raw const request) }?;
+    }
+    Ok(())
 }
 
 /// Ends the persistence of a tap, which removes it when nobody has it open.
@@ -103,28 +122,4 @@ pub(crate) fn join_bridge(bridge: &str, tap: &str) -> io::Result<()> {
     // SAFETY: as above; the kernel only reads.
     unsafe { siocbraddif(control.as_raw_fd(), &raw const request) }?;
     Ok(())
-}
-
-/// Pins the process that `command` starts to `cpus`, unblocks its signals, leaves it no descriptor but the standard three, also
-/// none that this process inherited, and has the kernel kill it when this thread ends: without a daemon
-/// nobody would know of it.
-pub(crate) fn prepare_tender(command: &mut Command, cpus: CpuSet) {
-    // SAFETY: between fork and exec the closure makes four system calls, which are safe after a fork, and
-    // neither allocates nor locks: the set was made before. Marking descriptors to be closed by exec takes
-    // none away from whoever owns it here.
-    unsafe {
-        command.pre_exec(move || {
-            // This daemon reads its signals from a descriptor and has them blocked; a tender must end by them.
-            SigSet::empty().thread_set_mask()?;
-            sched_setaffinity(Pid::from_raw(0), &cpus)?;
-            let all = libc::c_uint::MAX;
-            Errno::result(libc::syscall(
-                libc::SYS_close_range,
-                3 as libc::c_uint,
-                all,
-                libc::CLOSE_RANGE_CLOEXEC,
-            ))?;
-            Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
-        });
-    }
 }
