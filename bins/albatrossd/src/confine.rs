@@ -10,6 +10,8 @@ mod filter;
 mod launch;
 mod needs;
 mod privilege;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::fs;
