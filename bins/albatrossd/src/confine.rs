@@ -27,7 +27,7 @@ use seccompiler::BpfProgram;
 use crate::files::named;
 
 pub(crate) use child::Limits;
-pub(crate) use launch::{Launch, launch};
+pub(crate) use launch::{Held, Launch, hold, launch};
 pub(crate) use needs::{Needs, needs};
 pub(crate) use view::View;
 

@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Uid, fchownat};
 use rustix::process::{Pid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
-use crate::confine::{Confinement, Launch, Limits, View, launch};
+use crate::confine::{Confinement, Held, Launch, Limits, View, hold};
 use crate::files::failure;
 
 /// Octets of address space that a tender may have besides the memory of its guest: its program and
@@ -54,29 +54,25 @@ impl Processes {
     ) -> Result<u32, TaskFailure> {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
         let blocks = spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone());
-        let started = give_blocks(&spawn.reach.blocks, spawn.user)
-            .and_then(|()| start(confinement, spawn, needs).map_err(|error| cannot(&error)));
-        let pid = started.inspect_err(|_| take_blocks(&blocks))?;
-        let watch = || {
-            let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-            let pidfd = pidfd_open(id, PidfdFlags::NONBLOCK)?;
-            registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
-            Ok::<_, io::Error>(pidfd)
-        };
-        match watch() {
-            Ok(pidfd) => {
-                self.by_token.insert(token, Process { pid, pidfd, blocks });
-                Ok(pid)
-            }
-            Err(error) => {
-                let id = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
-                // It is our child and was not waited for, so the id is still its own.
-                _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
-                _ = nix::sys::wait::waitpid(id, None);
-                take_blocks(&blocks);
-                Err(cannot(&error))
-            }
-        }
+        let started = give_blocks(&blocks, spawn.user).and_then(|()| {
+            // It is watched before it is let go: nothing that fails leaves it running.
+            with_held(confinement, spawn, needs, |held| {
+                let id = held.pid().as_raw();
+                let pid = u32::try_from(id).map_err(io::Error::other)?;
+                let pidfd =
+                    pidfd_open(Pid::from_raw(id).ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::NONBLOCK)?;
+                registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
+                if let Err(error) = held.let_go() {
+                    registry.deregister(&mut SourceFd(&pidfd.as_raw_fd()))?;
+                    return Err(io::Error::other(error));
+                }
+                Ok((pid, pidfd))
+            })
+            .map_err(|error| cannot(&error))
+        });
+        let (pid, pidfd) = started.inspect_err(|_| take_blocks(&blocks))?;
+        self.by_token.insert(token, Process { pid, pidfd, blocks });
+        Ok(pid)
     }
 
     /// Whether `token` belongs to a tender, and if so how that ended, if it did.
@@ -109,26 +105,28 @@ impl Processes {
     }
 }
 
-/// Starts a tender, and returns when it is the program.
-fn start(confinement: &Confinement, spawn: &Spawn, needs: &[PathBuf]) -> io::Result<u32> {
+/// Makes the process of a tender, and gives it to `note` while it waits.
+fn with_held<T>(
+    confinement: &Confinement,
+    spawn: &Spawn,
+    needs: &[PathBuf],
+    note: impl FnOnce(Held<'_>) -> io::Result<T>,
+) -> io::Result<T> {
     // Open for reading too: a tender whose console daemon is gone waits for it instead of dying of SIGPIPE.
     let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&spawn.fifo)?;
     let mut cpus = CpuSet::new();
     for cpu in &spawn.cpus {
         cpus.set(*cpu)?;
     }
-    let pid = launch(
-        confinement,
-        &Launch {
-            program: &spawn.tender,
-            arguments: &spawn.arguments,
-            streams: [fifo.as_fd(), fifo.as_fd(), fifo.as_fd()],
-            cpus: Some(&cpus),
-            own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
-            limits: limits(spawn)?,
-        },
-    );
-    u32::try_from(pid.map_err(io::Error::other)?.as_raw()).map_err(io::Error::other)
+    let tender = Launch {
+        program: &spawn.tender,
+        arguments: &spawn.arguments,
+        streams: [fifo.as_fd(), fifo.as_fd(), fifo.as_fd()],
+        cpus: Some(&cpus),
+        own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
+        limits: limits(spawn)?,
+    };
+    note(hold(confinement, &tender).map_err(io::Error::other)?)
 }
 
 fn view(tender: &Path, needs: &[PathBuf], reach: &Reach) -> View {

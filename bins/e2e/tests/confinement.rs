@@ -11,10 +11,14 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
 use std::net::TcpListener;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use albatross_e2e::{Host, Programs, eventually};
+use nix::errno::Errno;
+use nix::libc;
 use nix::unistd::geteuid;
 
 mod common;
@@ -201,6 +205,27 @@ fn albatrossd_keeps_nine_capabilities_and_a_filter() {
 }
 
 #[test]
+fn a_root_who_may_not_confine_is_told_what_is_missing() {
+    if !geteuid().is_root() {
+        return println!("skipped: needs root");
+    }
+    let host = Host::new(Programs::for_tests().unwrap()).unwrap();
+    let mut command = std::process::Command::new(host.programs().path("albatrossd"));
+    command.arg("--tmpdir").arg(host.tmpdir()).arg("--dbdir").arg(host.dbdir());
+    // SAFETY: one system call, on numbers.
+    unsafe {
+        command.pre_exec(|| {
+            let admin: libc::c_ulong = 21;
+            Ok(Errno::result(libc::prctl(libc::PR_CAPBSET_DROP, admin, 0, 0, 0)).map(drop)?)
+        });
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success());
+    assert!(said.contains("CAP_SYS_ADMIN is missing") && said.contains("--unconfined"), "{said}");
+}
+
+#[test]
 fn a_tap_is_its_tenders() {
     common::in_new_network(|| {
         let Some(host) = host(&[]) else { return };
@@ -219,15 +244,15 @@ fn a_tap_is_its_tenders() {
 }
 
 #[test]
-fn a_tender_that_cannot_be_started_says_at_which_step() {
+fn a_script_is_no_tender_and_is_passed_over() {
     let Some(host) = host(&[]) else { return };
-    // A script is no program: what it runs is not in sight.
-    let tender = host.dbdir().join("solo5-spt");
+    // What it runs would not be in its sight. It is not run otherwise, either.
+    let (tender, proof) = (host.dbdir().join("solo5-spt"), host.work().join("proof"));
     std::fs::remove_file(&tender).unwrap();
-    std::fs::write(&tender, "#!/bin/sh\necho ABI version 2\n").unwrap();
-    std::fs::set_permissions(&tender, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    assert!(Path::new(&tender).exists());
-    // The tender of this workspace runs it.
+    let script = format!("#!/bin/sh\necho ABI version 2 | tee {}\n", proof.display());
+    std::fs::write(&tender, script).unwrap();
+    std::fs::set_permissions(&tender, Permissions::from_mode(0o755)).unwrap();
     host.create("a:tick", "tick", &[]).unwrap().assert(0, "created unikernel");
     assert!(host.tenders()[0].1.contains("albatross-spt"), "{:?}", host.tenders());
+    assert!(!proof.exists());
 }

@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
@@ -59,12 +59,13 @@ pub(super) enum Step {
     Descriptors,
     Filter,
     Mask,
+    Go,
     Program,
 }
 
 impl Step {
     /// All of them, in the order of their numbers.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Signals,
         Self::Streams,
         Self::Group,
@@ -86,6 +87,7 @@ impl Step {
         Self::Descriptors,
         Self::Filter,
         Self::Mask,
+        Self::Go,
         Self::Program,
     ];
 
@@ -117,6 +119,7 @@ impl Step {
             Self::Descriptors => "closing all other descriptors",
             Self::Filter => "installing its system call filter",
             Self::Mask => "unblocking signals",
+            Self::Go => "waiting for the daemon",
             Self::Program => "running the program",
         }
     }
@@ -176,8 +179,10 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(super) struct Ready<'a> {
     pub(super) program: CString,
-    /// The arguments, ending with a null pointer; they point into what outlives the fork.
-    pub(super) arguments: Vec<*const libc::c_char>,
+    /// Pointers to the arguments, ending with a null pointer.
+    pub(super) pointers: Vec<*const libc::c_char>,
+    /// What they point to.
+    pub(super) _arguments: Vec<CString>,
     /// Standard input, output and error. None is one of the standard descriptors itself: those are open from
     /// the start of any Rust program on.
     pub(super) streams: [BorrowedFd<'a>; 3],
@@ -196,8 +201,8 @@ pub(super) struct Own<'a> {
 }
 
 /// Everything from the fork to the tender. Returns only if that fails.
-pub(super) fn become_tender(ready: &Ready<'_>) -> Failed {
-    match prepare(ready) {
+pub(super) fn become_tender(ready: &Ready<'_>, go: &OwnedFd) -> Failed {
+    match prepare(ready).and_then(|()| wait(go)) {
         Ok(()) => run(ready),
         Err(failed) => failed,
     }
@@ -231,6 +236,14 @@ fn prepare(ready: &Ready<'_>) -> Result<(), Failed> {
     }
     // The daemon reads its signals from a descriptor and has them blocked; a tender must end by them.
     SigSet::empty().thread_set_mask().at(Step::Mask)
+}
+
+/// Waits until the daemon has noted this process. Where the daemon ends before, so does this.
+fn wait(go: &OwnedFd) -> Result<(), Failed> {
+    match nix::unistd::read(go, &mut [0]).at(Step::Go)? {
+        0 => Err(Failed { step: Step::Go, entry: 0, errno: libc::ECANCELED }),
+        _ => Ok(()),
+    }
 }
 
 /// What the daemon ignores would stay ignored.
@@ -352,7 +365,7 @@ fn run(ready: &Ready<'_>) -> Failed {
     let environment = [std::ptr::null()];
     // SAFETY: the program and every argument are C strings, both lists end with a null pointer, and all of it
     // outlives the call, which returns only if it failed.
-    unsafe { libc::execve(ready.program.as_ptr(), ready.arguments.as_ptr(), environment.as_ptr()) };
+    unsafe { libc::execve(ready.program.as_ptr(), ready.pointers.as_ptr(), environment.as_ptr()) };
     Failed { step: Step::Program, entry: 0, errno: Errno::last_raw() }
 }
 

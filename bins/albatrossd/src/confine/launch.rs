@@ -46,12 +46,46 @@ pub(crate) enum LaunchError {
     Step(&'static str, Option<String>, io::Error),
 }
 
+/// A process that is made ready and waits. It is ended when this is dropped, and ends itself when this process
+/// does.
+pub(crate) struct Held<'a> {
+    pid: Pid,
+    report: File,
+    go: File,
+    ready: Ready<'a>,
+    waited_for: bool,
+}
+
 /// Starts it, and returns its process id when it has become the program.
 pub(crate) fn launch(confinement: &Confinement, launch: &Launch<'_>) -> Result<Pid, LaunchError> {
-    let program = CString::new(launch.program.as_os_str().as_bytes()).map_err(|_| LaunchError::Argument)?;
-    let arguments: Result<Vec<CString>, _> =
-        launch.arguments.iter().map(|argument| CString::new(argument.as_slice())).collect();
-    let arguments = arguments.map_err(|_| LaunchError::Argument)?;
+    hold(confinement, launch)?.let_go()
+}
+
+/// Makes a process that does everything up to the program, and waits there.
+pub(crate) fn hold<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<Held<'a>, LaunchError> {
+    let ready = make_ready(confinement, launch)?;
+    let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|error| LaunchError::Fork(error.into()));
+    let ((report, reporter), (waiter, go)) = (pipe()?, pipe()?);
+    // SAFETY: the child makes system calls only, on what was made ready here, and never returns.
+    match unsafe { fork() }.map_err(|error| LaunchError::Fork(error.into()))? {
+        ForkResult::Child => {
+            // Else it would keep its own end from being seen closed.
+            drop(go);
+            report_and_end(&become_tender(&ready, &waiter), reporter)
+        }
+        ForkResult::Parent { child: pid } => {
+            Ok(Held { pid, report: report.into(), go: go.into(), ready, waited_for: false })
+        }
+    }
+}
+
+fn make_ready<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<Ready<'a>, LaunchError> {
+    let c_string = |octets: &[u8]| CString::new(octets).map_err(|_| LaunchError::Argument);
+    let program = c_string(launch.program.as_os_str().as_bytes())?;
+    let mut arguments = vec![program.clone()];
+    for argument in launch.arguments {
+        arguments.push(c_string(argument)?);
+    }
     let own = match &launch.own {
         None => None,
         Some((view, user)) => {
@@ -59,22 +93,49 @@ pub(crate) fn launch(confinement: &Confinement, launch: &Launch<'_>) -> Result<P
             Some(Own { view, user: *user, filter: &confinement.filter })
         }
     };
-    let pointers = [program.as_ptr()].into_iter().chain(arguments.iter().map(|argument| argument.as_ptr()));
-    let ready = Ready {
-        arguments: pointers.chain([std::ptr::null()]).collect(),
-        program: program.clone(),
-        streams: launch.streams,
-        cpus: launch.cpus,
-        own,
-        limits: launch.limits,
-    };
-    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| LaunchError::Fork(error.into()))?;
-    // SAFETY: the child makes system calls only, on what was made ready here, and never returns.
-    match unsafe { fork() }.map_err(|error| LaunchError::Fork(error.into()))? {
-        ForkResult::Child => report_and_end(&become_tender(&ready), writer),
-        ForkResult::Parent { child } => {
-            drop(writer);
-            outcome(child, File::from(reader), &ready)
+    let pointers = arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
+    let (streams, cpus, limits) = (launch.streams, launch.cpus, launch.limits);
+    Ok(Ready { program, pointers, _arguments: arguments, streams, cpus, own, limits })
+}
+
+impl Held<'_> {
+    /// Its process id.
+    pub(crate) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Lets it become the program; returns when it has.
+    pub(crate) fn let_go(mut self) -> Result<Pid, LaunchError> {
+        // One that has failed before does not hear it, and has said why.
+        _ = self.go.write_all(&[1]);
+        let mut report = [0; Failed::LENGTH];
+        let mut length = 0;
+        while let Some(rest) = report.get_mut(length..).filter(|rest| !rest.is_empty()) {
+            match self.report.read(rest) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(LaunchError::Fork(error)),
+            }
+        }
+        if length == 0 {
+            // Closed by exec. Also where it was killed before: then its end is seen as that of a tender.
+            self.waited_for = true;
+            return Ok(self.pid);
+        }
+        let failed = (length == report.len()).then(|| Failed::decode(report)).flatten();
+        let failed = failed.ok_or_else(|| LaunchError::Fork(io::ErrorKind::InvalidData.into()))?;
+        let source = io::Error::from_raw_os_error(failed.errno);
+        Err(LaunchError::Step(failed.step.text(), entry(&failed, &self.ready), source))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if !self.waited_for {
+            // It is our child and was not waited for, so the id is still its own.
+            _ = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL);
+            _ = waitpid(self.pid, None);
         }
     }
 }
@@ -85,36 +146,6 @@ fn report_and_end(failed: &Failed, writer: OwnedFd) -> ! {
     _ = File::from(writer).write_all(&failed.encode());
     // SAFETY: ends the process without running any code that belongs to the parent.
     unsafe { libc::_exit(127) }
-}
-
-/// In the parent: the pipe is closed by exec, or has a report.
-fn outcome(child: Pid, mut reader: File, ready: &Ready<'_>) -> Result<Pid, LaunchError> {
-    let mut report = [0; Failed::LENGTH];
-    let mut length = 0;
-    let read = loop {
-        let Some(rest) = report.get_mut(length..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
-        match reader.read(rest) {
-            Ok(0) => break Ok(()),
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => break Err(error),
-        }
-    };
-    if read.is_ok() && length == 0 {
-        // Also where it was killed before it came so far: then its end is seen as that of a tender.
-        return Ok(child);
-    }
-    // It is our child and was not waited for, so the id is still its own.
-    _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
-    _ = waitpid(child, None);
-    read.map_err(LaunchError::Fork)?;
-    let failed = (length == report.len()).then(|| Failed::decode(report)).flatten();
-    let failed = failed.ok_or_else(|| LaunchError::Fork(io::ErrorKind::InvalidData.into()))?;
-    Err(LaunchError::Step(
-        failed.step.text(),
-        entry(&failed, ready),
-        io::Error::from_raw_os_error(failed.errno),
-    ))
 }
 
 /// What was to be put into the view.

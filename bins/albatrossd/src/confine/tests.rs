@@ -132,36 +132,25 @@ fn what_cannot_be_put_into_a_view_is_named() {
 }
 
 #[test]
-fn zz_time() {
+fn a_held_process_is_not_the_program_yet_and_ends_with_who_holds_it() {
     let Some(place) = Place::new() else { return };
-    let begin = std::time::Instant::now();
-    for _ in 0..200 {
-        place.run(Place::view(), Limits::default(), "exit 0").unwrap();
-    }
-    println!("confined {:?}", begin.elapsed() / 200);
-    for own in [false, true] {
-        let begin = std::time::Instant::now();
-        let mut t = std::time::Duration::ZERO;
-        let view = Place::view().plan(&place.confinement.stage).unwrap();
-        drop(view);
-        for _ in 0..200 {
-            let null = File::open("/dev/null").unwrap();
-            let v = Place::view();
-            let b = std::time::Instant::now();
-            let started = launch(
-                &place.confinement,
-                &Launch {
-                    program: Path::new(SHELL),
-                    arguments: &[b"-c".to_vec(), b"exit 0".to_vec()],
-                    streams: [null.as_fd(), null.as_fd(), null.as_fd()],
-                    cpus: None,
-                    own: own.then_some((v, USER)),
-                    limits: Limits::default(),
-                },
-            );
-            t += b.elapsed();
-            waitpid(started.unwrap(), None).unwrap();
-        }
-        println!("launch own={own} {:?} total {:?}", t / 200, begin.elapsed() / 200);
-    }
+    let null = File::open("/dev/null").unwrap();
+    let shell = Launch {
+        program: Path::new(SHELL),
+        arguments: &[b"-c".to_vec(), b"kill -STOP $$".to_vec()],
+        streams: [null.as_fd(), null.as_fd(), null.as_fd()],
+        cpus: None,
+        own: Some((Place::view(), USER)),
+        limits: Limits::default(),
+    };
+    let program = |pid: nix::unistd::Pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    let held = hold(&place.confinement, &shell).unwrap();
+    let pid = held.pid();
+    assert_eq!(program(pid), std::env::current_exe().unwrap());
+    drop(held);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    let pid = hold(&place.confinement, &shell).unwrap().let_go().unwrap();
+    assert_eq!(program(pid), Path::new(SHELL));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    waitpid(pid, None).unwrap();
 }
