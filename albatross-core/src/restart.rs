@@ -47,6 +47,14 @@ pub fn decide(fail_behaviour: &FailBehaviour, exit: Exit, name_added: bool) -> D
     if restarts { Decision::Restart } else { Decision::Remove }
 }
 
+/// What to do about a unikernel that ended, and nobody knows how: one that restarts on anything does so.
+pub const fn decide_unknown(fail_behaviour: &FailBehaviour) -> Decision {
+    match fail_behaviour {
+        FailBehaviour::Quit => Decision::Remove,
+        FailBehaviour::Restart(_) => Decision::Restart,
+    }
+}
+
 /// Whether a unikernel that restarts on `codes`, or on all codes where there is no such set, does so
 /// after this end. Codes 1 and 60 to 64, a signal and a stop never restart.
 #[must_use]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use albatross_proto::reply::Exit;
-use albatross_proto::state::Record;
+use albatross_proto::state::{Record, Tender};
 use albatross_proto::{Header, Name, Payload, Policy, Text, Wire};
 
 use crate::image::{Image, Target};
@@ -31,11 +31,13 @@ mod query;
 mod start;
 mod stop;
 mod store;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod unikernel;
 mod users;
 
+pub use takeover::{Fate, Left, LeftTender};
 use unikernel::Unikernel;
 use users::Users;
 pub use users::{UserRange, UserRangeError};
@@ -86,6 +88,8 @@ pub enum Input {
         record: Record,
         /// Random octets that nobody else knows.
         seed: [u8; 32],
+        /// What a predecessor left: tenders that run on, and what they had.
+        left: Left,
     },
     /// A client connected.
     Connected(ClientId),
@@ -108,15 +112,17 @@ pub enum Input {
     Exited {
         /// Its process id.
         pid: u32,
-        /// How it ended.
-        exit: Exit,
+        /// How it ended; `None` where that cannot be known of a tender that was taken over.
+        exit: Option<Exit>,
     },
     /// A task was carried out, or was not, and why.
     Done(TaskId, Result<Outcome, TaskFailure>),
     /// A deadline of [`Vmmd::next_deadline`] may have come.
     Tick,
-    /// The daemon was asked to end.
+    /// The daemon was asked to end, and its unikernels with it.
     Terminate,
+    /// The daemon was asked to end and to leave what runs to the next one.
+    HandOver,
 }
 
 /// What is to be done.
@@ -142,6 +148,8 @@ pub enum Output {
     DropSpool(SpoolId),
     /// End this tender.
     Kill(u32, Signal),
+    /// Replace the note of this tender, before whatever comes next.
+    Note(u32, Note),
     /// Remove these files of the daemon's own; what is not there is no error.
     RemoveFile(PathBuf),
     /// Remove this tap.
@@ -246,7 +254,7 @@ pub enum Task {
         /// The user id that may open it, besides root.
         owner: Option<u32>,
     },
-    /// Start a tender: [`Outcome::Process`].
+    /// Start a tender: [`Outcome::Process`]. It does not run before its note is there.
     Spawn(Spawn),
     /// Replace the file of the record by this one, atomically and durably. This and
     /// [`Append`](Self::Append) are carried out in the order given.
@@ -281,6 +289,18 @@ pub struct Spawn {
     pub user: Option<u32>,
     /// What its arguments make it open, and it may.
     pub reach: Reach,
+    /// What is noted of it for the next daemon.
+    pub note: Box<Note>,
+}
+
+/// What is noted of a tender that runs. The driver adds which process it is, which makes it
+/// [`albatross_proto::state::Running`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where, below [`Config::notes`].
+    pub path: PathBuf,
+    /// What.
+    pub tender: Tender,
 }
 
 /// What a tender may reach: all else is none of its business.
@@ -335,6 +355,8 @@ pub struct Vmmd {
     users: Users,
     /// Which unikernel a running tender belongs to.
     processes: BTreeMap<u32, Name>,
+    /// Tenders that a predecessor left and that are on no record; they are killed.
+    strays: BTreeMap<u32, Tender>,
     clients: BTreeMap<ClientId, Client>,
     /// What a task is waited for by.
     tasks: BTreeMap<TaskId, Waiting>,
@@ -357,6 +379,8 @@ enum Phase {
     /// Before [`Input::Begin`].
     Idle,
     Serving,
+    /// As [`Ending`](Self::Ending), but what runs is left.
+    HandingOver,
     Ending,
     Ended,
 }
@@ -442,6 +466,7 @@ impl Vmmd {
             unikernels: BTreeMap::new(),
             users: Users::default(),
             processes: BTreeMap::new(),
+            strays: BTreeMap::new(),
             clients: BTreeMap::new(),
             tasks: BTreeMap::new(),
             next_task: 0,
@@ -470,7 +495,11 @@ impl Vmmd {
     /// The one entrance: what happened goes in, what is to be done comes out, in order.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
-            Input::Begin { host, record, seed } => self.begin(now, host, record, seed),
+            Input::Begin { host, record, seed, left } => {
+                self.begin(now, host, record, seed);
+                self.take_over(now, left);
+                self.output(Output::ConnectConsole);
+            }
             Input::Connected(client) => {
                 self.clients.insert(client, Client::default());
             }
@@ -487,6 +516,7 @@ impl Vmmd {
             Input::Done(task, result) => self.done(now, task, result),
             Input::Tick => {}
             Input::Terminate => self.terminate(now),
+            Input::HandOver => self.hand_over(now),
         }
         self.expire(now);
         self.next_pipelined(now);

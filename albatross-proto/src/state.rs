@@ -5,9 +5,11 @@ use core::cmp::Ordering;
 
 mod change;
 mod export;
+mod running;
 
 pub use change::{Change, Changing};
 pub use export::{Part, state_file};
+pub use running::{Process, Running, Tender};
 
 use crate::{
     Config, DecodeError, DecodeErrorKind, EncodeError, Label, Name, Path, Policy,

@@ -11,8 +11,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use albatross_proto::EncodeError;
-use albatross_proto::state::{Change, Changing, Part, Record, RecordedUnikernel, State, state_file};
+use albatross_proto::state::{
+    Change, Changing, Part, Process, Record, RecordedUnikernel, Running, State, Tender, state_file,
+};
+use albatross_proto::{EncodeError, Int, Time};
 
 /// A stand-in for a digest that tells one image of a vector from another.
 fn digest(image: &[u8], index: usize) -> [u8; 32] {
@@ -94,4 +96,41 @@ fn changes_make_any_record_from_any_other() {
             assert_eq!(Record::decode(&made.encode().unwrap()).unwrap(), made);
         }
     }
+}
+
+#[test]
+fn a_tender_that_runs_is_read_as_it_was_written() {
+    let process = Process {
+        boot: "0a4f6f2e-5d3c-4c21-9d57-2f0e8c1f3b77".into(),
+        pid: Int::from(4711),
+        started: Int::MAX,
+    };
+    let since = Time::from_unix_millis(1_700_000_000_005).unwrap();
+    let plain = Tender {
+        name: ":a".parse().unwrap(),
+        taps: Vec::new(),
+        user: None,
+        since,
+        restarts: Int::ZERO,
+        stopping: false,
+    };
+    let full = Tender {
+        name: "a:b:c".parse().unwrap(),
+        taps: vec!["vmmtap0".into(), "vmmtap7".into()],
+        user: Some(Int::from(100_001)),
+        restarts: Int::from(3),
+        stopping: true,
+        ..plain.clone()
+    };
+    for tender in [plain, full] {
+        let running = Running { process: process.clone(), tender };
+        let bytes = running.encode().unwrap();
+        assert_eq!(Running::decode(&bytes).unwrap(), running);
+        for end in 0..bytes.len() {
+            assert!(Running::decode(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(Running::decode(&[&bytes[..], b"x"].concat()).is_err());
+    }
+    let record = Record::default().encode().unwrap();
+    assert!(Running::decode(&record).unwrap_err().to_string().starts_with("running at byte"));
 }

@@ -1,7 +1,9 @@
 //! Commands: what each asks for, whether it may be done, and what is done first.
 
+use std::collections::BTreeSet;
+
 use albatross_proto::{
-    Arguments, Command, Int, Name, Payload, Policy, PolicyCommand, Success, UnikernelCommand, Wire,
+    Arguments, Command, Int, Name, Payload, Policy, PolicyCommand, Success, Text, UnikernelCommand, Wire,
 };
 
 use super::store::Changed;
@@ -194,8 +196,10 @@ impl Vmmd {
         let unikernel = self.unikernels.get(name).ok_or_else(|| not_found(name))?;
         check_idle(unikernel)?;
         let Some(arguments) = arguments else { return Ok(()) };
-        if let Some(image) = &unikernel.image {
-            image::devices_match(image, arguments).map_err(|e| e.to_string())?;
+        match &unikernel.image {
+            Some(image) => image::devices_match(image, arguments).map_err(|e| e.to_string())?,
+            None if unikernel.running().is_some() => check_same_devices(&unikernel.arguments, arguments)?,
+            None => {}
         }
         check_arguments(arguments)?;
         let check = if unikernel.admitted {
@@ -266,6 +270,21 @@ pub(super) fn check_idle(unikernel: &Unikernel) -> Result<(), String> {
     }
 }
 
+/// The image of a tender that was taken over was not looked at: its devices are those that it runs with.
+fn check_same_devices(running: &Arguments, new: &Arguments) -> Result<(), String> {
+    let blocks = |it: &Arguments| it.block_devices.iter().map(|block| block.name.clone()).collect();
+    let nets = |it: &Arguments| it.net_devices.iter().map(|net| net.name.clone()).collect();
+    let both = |it: &Arguments| -> [BTreeSet<Text>; 2] { [blocks(it), nets(it)] };
+    if both(running) == both(new) {
+        return Ok(());
+    }
+    let shown = |names: BTreeSet<Text>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let [blocks, nets] = both(running).map(shown);
+    Err(format!(
+        "the devices do not match the image, which has block devices [{blocks}] and networks [{nets}]"
+    ))
+}
+
 pub(super) fn not_found(name: &Name) -> String {
     format!("unikernel {name} is not running")
 }
@@ -276,7 +295,7 @@ fn being_stopped(name: &Name) -> String {
 
 /// What of a configuration can be checked by itself.
 pub(super) fn check_arguments(arguments: &Arguments) -> Result<(), String> {
-    let has_nul = |text: &albatross_proto::Text| text.as_bytes().contains(&0);
+    let has_nul = |text: &Text| text.as_bytes().contains(&0);
     if arguments.argv.iter().flatten().any(has_nul) {
         return Err("an argument contains a NUL character".to_owned());
     }

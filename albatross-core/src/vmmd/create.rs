@@ -160,6 +160,9 @@ impl Vmmd {
 
     /// Whether a create may be done now.
     fn admits(&self, name: &Name, force: bool, arguments: &Arguments) -> Result<(), String> {
+        if self.is_stray(name) {
+            return Err(format!("a tender of {name} that is not on record is being killed, try again"));
+        }
         let Some(existing) = self.unikernels.get(name) else {
             return self.resources.check_unikernel(name, arguments).map_err(|e| e.to_string());
         };
@@ -229,6 +232,7 @@ impl Vmmd {
     pub(super) fn start_new(&mut self, now: Now, prepared: Prepared) {
         let Prepared { requester, arguments, digest, image } = prepared;
         let name = requester.header.name.clone();
+        self.forget_ended(&name);
         if let Err(refusal) = self.resources.insert_unikernel(&name, &arguments) {
             self.drop_unused_image(&digest);
             return self.fail(&requester, refusal.to_string());

@@ -31,7 +31,14 @@ fn texts() -> impl Strategy<Value = String> {
 fn check_path(path: &Path) {
     let run = Path::new(TMPDIR);
     let db = Path::new(DBDIR);
-    let directories = [run.to_owned(), run.join("fifo"), db.to_owned(), db.join("images"), db.join("block")];
+    let directories = [
+        run.to_owned(),
+        run.join("fifo"),
+        run.join("running"),
+        db.to_owned(),
+        db.join("images"),
+        db.join("block"),
+    ];
     // As text: the components of a path have `.` left out already.
     let text = path.to_str().expect("text");
     let (directory, file) = text.rsplit_once('/').expect("absolute");
@@ -43,7 +50,7 @@ fn check_path(path: &Path) {
 /// Asserts that what a tender is given means what it says: options, `--`, the image, what is the guest's.
 fn check_spawn(spawn: &Spawn, name: &Name) {
     let Reach { image, blocks, .. } = &spawn.reach;
-    [image, &spawn.fifo].into_iter().chain(blocks).for_each(|path| check_path(path));
+    [image, &spawn.fifo, &spawn.note.path].into_iter().chain(blocks).for_each(|path| check_path(path));
     let line: Vec<&str> =
         spawn.arguments.iter().map(|word| std::str::from_utf8(word).expect("text")).collect();
     let end = line.iter().position(|word| *word == "--").expect("an end of the options");
@@ -72,13 +79,19 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
             let answer = Wire::new(header, Payload::Success(Success::Empty)).encode();
             return Some(Input::ConsoleFrame(answer.expect("encodes")));
         }
-        Output::Kill(pid, _) => return Some(Input::Exited { pid: *pid, exit: Exit::Exited(Int::ZERO) }),
+        Output::Kill(pid, _) => {
+            return Some(Input::Exited { pid: *pid, exit: Some(Exit::Exited(Int::ZERO)) });
+        }
         Output::RemoveFile(path) => {
             check_path(path);
             return None;
         }
         Output::RemoveTap(tap) => {
             assert_eq!(tap, "vmmtap0");
+            return None;
+        }
+        Output::Note(_, note) => {
+            check_path(&note.path);
             return None;
         }
         Output::OpenSpool(_) | Output::FillSpool(..) | Output::DropSpool(_) => return None,
@@ -136,7 +149,8 @@ impl Walk {
             block: Some(Int::from(999)),
             bridges: [Text::from("service")].into(),
         };
-        walk.input(&Name::default(), Input::Begin { host, record: Record::default(), seed: [3; 32] });
+        let begin = Input::Begin { host, record: Record::default(), seed: [3; 32], left: Left::default() };
+        walk.input(&Name::default(), begin);
         walk
     }
 

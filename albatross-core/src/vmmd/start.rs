@@ -94,11 +94,14 @@ impl Vmmd {
                 return self.go_on(now, name, Step::Spawn);
             }
             Step::Persist => self.persist_task(&Changed::Unikernel(name.clone())),
-            Step::Spawn => match unikernel.spawn(&self.config, name, start) {
+            Step::Spawn => match unikernel.spawn(&self.config, name, start, now.wall) {
                 None => return self.abort(now, name, "no tender, or a cpu that is no number of one"),
                 Some(spawn) => Task::Spawn(spawn),
             },
         };
+        if let Some(start) = self.starting_mut(name).filter(|_| step == Step::Spawn) {
+            start.noted = Some(now.wall);
+        }
         self.task(task, Waiting::Start(name.clone()));
     }
 
@@ -193,12 +196,12 @@ impl Vmmd {
     fn spawned(&mut self, now: Now, name: &Name, pid: u32) {
         self.processes.insert(pid, name.clone());
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
-        unikernel.since = now.wall;
         unikernel.backoff.started(now.monotonic);
         let running =
             State::Running(Running { pid, taps: Vec::new(), user: None, stop: None, kill_at: None });
         let State::Starting(start) = std::mem::replace(&mut unikernel.state, running) else { return };
-        let Start { cause, taps, user, cancelled, .. } = *start;
+        let Start { cause, taps, user, cancelled, noted, .. } = *start;
+        unikernel.since = noted.unwrap_or(now.wall);
         if let State::Running(running) = &mut unikernel.state {
             running.taps = taps;
             running.user = user;

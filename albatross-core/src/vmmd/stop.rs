@@ -1,7 +1,7 @@
 //! Ending unikernels, what follows when one ends, and the end of the daemon.
 
-use albatross_proto::Name;
 use albatross_proto::reply::Exit;
+use albatross_proto::{Arguments, Name};
 
 use super::command::ENDING;
 use super::store::Changed;
@@ -22,6 +22,7 @@ impl Cancelled {
 impl Vmmd {
     /// Sends SIGTERM to what runs, and SIGKILL after [`GRACE`].
     pub(super) fn ask_to_end(&mut self, now: Now, name: &Name) {
+        self.note_stopping(name);
         if let Some(pid) = self.kill_later(now, name) {
             self.output(Output::Kill(pid, Signal::Terminate));
         }
@@ -50,7 +51,10 @@ impl Vmmd {
     }
 
     /// A tender ended: what it held is freed, and what was to happen then happens.
-    pub(super) fn exited(&mut self, now: Now, pid: u32, exit: Exit) {
+    pub(super) fn exited(&mut self, now: Now, pid: u32, exit: Option<Exit>) {
+        if let Some(tender) = self.strays.remove(&pid) {
+            return self.stray_ended(&tender);
+        }
         let Some(name) = self.processes.remove(&pid) else {
             return self.log(Level::Warning, format!("process {pid} ended, which is no tender of ours"));
         };
@@ -61,11 +65,15 @@ impl Vmmd {
         else {
             return;
         };
-        unikernel.last_exit = Some(exit);
+        unikernel.last_exit = exit;
         unikernel.since = now.wall;
         self.free(&name, taps, true, true);
         self.users.give_back(user);
         self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));
+        if stop.is_none() && matches!(self.phase, Phase::Serving | Phase::HandingOver) {
+            return self.after_exit(now, &name, exit);
+        }
+        self.remove_note(&name);
         match stop {
             Some(AfterStop::Destroy(requesters)) => self.destroyed(&name, requesters),
             Some(AfterStop::Restart(requester, arguments)) => {
@@ -75,27 +83,24 @@ impl Vmmd {
                 self.remove_unikernel(&name);
                 self.start_new(now, *prepared);
             }
-            Some(AfterStop::Shutdown) => {}
-            None if self.phase == Phase::Serving => self.after_exit(now, &name, exit),
-            None => {}
+            Some(AfterStop::Again) => self.start_soon(now, name),
+            Some(AfterStop::Shutdown) | None => {}
         }
     }
 
     /// It ended by itself.
-    fn after_exit(&mut self, now: Now, name: &Name, exit: Exit) {
+    fn after_exit(&mut self, now: Now, name: &Name, exit: Option<Exit>) {
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
-        let arguments = &unikernel.arguments;
-        match restart::decide(&arguments.fail_behaviour, exit, arguments.add_name) {
-            Decision::Remove => {
-                self.remove_unikernel(name);
-                self.persist(&Changed::Unikernel(name.clone()));
-            }
+        match decide(&unikernel.arguments, exit) {
+            Decision::Remove => self.remove_ended(name),
             Decision::Restart => {
                 unikernel.restarts = unikernel.restarts.saturating_add(1);
+                self.remove_note(name);
                 self.wait_to_start(now, name, None);
             }
             Decision::RestartWithoutName => {
                 unikernel.arguments.add_name = false;
+                self.remove_note(name);
                 self.log(Level::Info, format!("{name}: does not know --name, it is started without"));
                 self.persist(&Changed::Unikernel(name.clone()));
                 self.begin_start(now, name, super::unikernel::Cause::Again);
@@ -105,19 +110,21 @@ impl Vmmd {
 
     /// The daemon ends: unikernels are ended, the record stays as it is.
     pub(super) fn terminate(&mut self, now: Now) {
-        if self.phase != Phase::Serving {
+        if !matches!(self.phase, Phase::Serving | Phase::HandingOver) {
             self.phase = Phase::Ended;
             return self.output(Output::Exit);
         }
+        if self.phase == Phase::Serving {
+            self.output(Output::StopListening);
+        }
         self.phase = Phase::Ending;
-        self.output(Output::StopListening);
         let names: Vec<Name> = self.unikernels.keys().cloned().collect();
         for name in names {
             self.shut_down(now, &name);
         }
     }
 
-    fn shut_down(&mut self, now: Now, name: &Name) {
+    pub(super) fn shut_down(&mut self, now: Now, name: &Name) {
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         match &mut unikernel.state {
             State::Waiting { .. } => {}
@@ -153,21 +160,38 @@ impl Vmmd {
         }
     }
 
-    /// The daemon is over when nothing runs and nothing is waited for.
+    /// The daemon is over when nothing runs, but for what is left to the next one, and nothing is waited for.
     pub(super) fn end_if_free(&mut self) {
-        let busy =
-            || self.unikernels.values().any(|unikernel| !matches!(unikernel.state, State::Waiting { .. }));
-        if self.phase == Phase::Ending && self.tasks.is_empty() && !busy() {
+        let leaves = match self.phase {
+            Phase::Ending => false,
+            Phase::HandingOver => true,
+            Phase::Idle | Phase::Serving | Phase::Ended => return,
+        };
+        let is_free = |unikernel: &Unikernel| match &unikernel.state {
+            State::Waiting { .. } => true,
+            State::Starting(_) => false,
+            State::Running(running) => leaves && running.stop.is_none(),
+        };
+        if self.tasks.is_empty() && self.strays.is_empty() && self.unikernels.values().all(is_free) {
             self.phase = Phase::Ended;
             self.output(Output::Exit);
         }
     }
 }
 
-fn describe(exit: Exit) -> String {
+/// What to do about a unikernel that ended by itself, which is not always known how.
+pub(super) fn decide(arguments: &Arguments, exit: Option<Exit>) -> Decision {
     match exit {
-        Exit::Exited(code) => format!("exited with code {code}"),
-        Exit::Signalled(signal) => format!("was ended by signal {signal}"),
-        Exit::Stopped(signal) => format!("was stopped by signal {signal}"),
+        Some(exit) => restart::decide(&arguments.fail_behaviour, exit, arguments.add_name),
+        None => restart::decide_unknown(&arguments.fail_behaviour),
+    }
+}
+
+pub(super) fn describe(exit: Option<Exit>) -> String {
+    match exit {
+        Some(Exit::Exited(code)) => format!("exited with code {code}"),
+        Some(Exit::Signalled(signal)) => format!("was ended by signal {signal}"),
+        Some(Exit::Stopped(signal)) => format!("was stopped by signal {signal}"),
+        None => "ended, how is not known".to_owned(),
     }
 }

@@ -30,6 +30,14 @@ pub(super) struct Unneeded {
     digest: [u8; 32],
     /// The task that makes that durable, once there is one.
     task: Option<u64>,
+    /// There is a note of its tender that goes then, too.
+    pub(super) noted: bool,
+}
+
+impl Unneeded {
+    pub(super) fn is_of(&self, name: &Name) -> bool {
+        self.name == *name
+    }
 }
 
 /// What is known of the file of the record.
@@ -92,7 +100,6 @@ impl Vmmd {
         for (name, recorded) in record.unikernels {
             self.restore(now, name, recorded);
         }
-        self.output(Output::ConnectConsole);
     }
 
     fn restore(&mut self, now: Now, name: Name, recorded: RecordedUnikernel) {
@@ -108,7 +115,7 @@ impl Vmmd {
             last_exit: None,
             backoff: Backoff::default(),
         };
-        self.timers.insert((now.monotonic, Timer::Start(name.clone())));
+        self.start_soon(now, name.clone());
         self.unikernels.insert(name, unikernel);
     }
 
@@ -191,7 +198,12 @@ impl Vmmd {
             self.log(Level::Error, format!("{name}: {refusal}"));
         }
         // The record on disk still names the image: it goes when a record without it is durable.
-        self.unneeded.push(Unneeded { name: name.clone(), digest: unikernel.digest, task: None });
+        self.unneeded.push(Unneeded {
+            name: name.clone(),
+            digest: unikernel.digest,
+            task: None,
+            noted: false,
+        });
     }
 
     /// A record was persisted, or was not: images that it does not need any more go.
@@ -204,7 +216,10 @@ impl Vmmd {
         let (now, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.unneeded).into_iter().partition(|unneeded| unneeded.task == Some(id.0));
         self.unneeded = later;
-        for Unneeded { digest, .. } in now {
+        for Unneeded { name, digest, noted, .. } in now {
+            if noted {
+                self.remove_note(&name);
+            }
             self.drop_unused_image(&digest);
         }
     }

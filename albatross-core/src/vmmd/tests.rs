@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use albatross_proto::reply::{Exit, State as StatusState};
-use albatross_proto::state::Record;
+use albatross_proto::state::{Record, Tender};
 use albatross_proto::{
     Arguments, Command, Config as UnikernelConfig, FailBehaviour, Header, Int, Name, NetDevice, Path,
     Payload, Policy, PolicyCommand, Success, Text, Time, Typ, UnikernelCommand, Wire,
@@ -15,12 +15,14 @@ use albatross_proto::{
 use super::*;
 
 mod state;
+mod takeover;
 
 /// Images that can be looked at, see `testdata/images`.
 const NO_DEVICES: &[u8] = include_bytes!("../../../testdata/images/spt-no-devices.elf");
 const NET_SERVICE: &[u8] = include_bytes!("../../../testdata/images/spt-net-service.elf");
 
 /// The host that the machine drives.
+#[derive(Debug)]
 struct Host {
     vmmd: Vmmd,
     now: Duration,
@@ -28,6 +30,8 @@ struct Host {
     fifos: BTreeSet<PathBuf>,
     taps: BTreeSet<String>,
     processes: BTreeMap<u32, Vec<String>>,
+    /// What is noted of tenders.
+    notes: BTreeMap<PathBuf, (u32, Tender)>,
     record: Record,
     /// The file that the record is in.
     journal: Vec<u8>,
@@ -63,6 +67,10 @@ fn host_policy() -> Policy {
     }
 }
 
+fn begin(record: Record, left: Left) -> Input {
+    Input::Begin { host: host_policy(), record, seed: [3; 32], left }
+}
+
 fn policy(unikernels: i32, memory: i32) -> Policy {
     Policy { unikernels: Int::from(unikernels), memory: Int::from(memory), ..host_policy() }
 }
@@ -86,6 +94,7 @@ impl Host {
             fifos: BTreeSet::new(),
             taps: BTreeSet::new(),
             processes: BTreeMap::new(),
+            notes: BTreeMap::new(),
             record: record.clone(),
             journal: Vec::new(),
             spools: BTreeMap::new(),
@@ -104,7 +113,7 @@ impl Host {
             killed: Vec::new(),
             exited: false,
         };
-        host.input(Input::Begin { host: host_policy(), record, seed: [3; 32] });
+        host.input(begin(record, Left::default()));
         host
     }
 
@@ -128,6 +137,8 @@ impl Host {
             if let Some(running) = unikernel.running() {
                 assert!(self.fifos.contains(&self.vmmd.config.fifo(name)), "{name} has its fifo");
                 assert!(running.taps.iter().all(|tap| self.taps.contains(tap)), "{name} has its taps");
+                let noted = self.notes.get(&self.vmmd.config.note(name));
+                assert!(noted.is_some_and(|(pid, _)| *pid == running.pid), "{name} has its note");
             }
         }
         let busy = self
@@ -135,7 +146,8 @@ impl Host {
             .unikernels
             .values()
             .filter(|u| !matches!(u.state, unikernel::State::Waiting { .. }))
-            .count();
+            .count()
+            + self.vmmd.strays.len();
         assert!(self.fifos.len() <= busy, "no fifo without an owner: {:?}", self.fifos);
         if busy == 0 {
             assert!(self.taps.is_empty(), "no tap without an owner: {:?}", self.taps);
@@ -182,14 +194,18 @@ impl Host {
                 if signal == Signal::Kill || !self.deaf {
                     let number = Int::from(if signal == Signal::Kill { 9 } else { 15 });
                     self.processes.remove(&pid).expect("kills what runs");
-                    return Some(Input::Exited { pid, exit: Exit::Signalled(number) });
+                    return Some(Input::Exited { pid, exit: Some(Exit::Signalled(number)) });
                 }
             }
             Output::RemoveFile(path) => {
-                assert!(
-                    self.fifos.remove(&path) | self.files.remove(&path).is_some(),
-                    "removes what is there: {path:?}"
-                );
+                let known = self.fifos.remove(&path)
+                    | self.files.remove(&path).is_some()
+                    | self.notes.remove(&path).is_some();
+                assert!(known, "removes what is there: {path:?}");
+            }
+            Output::Note(pid, Note { path, tender }) => {
+                assert!(self.processes.contains_key(&pid), "noted while it runs");
+                self.notes.insert(path, (pid, tender));
             }
             Output::RemoveTap(tap) => assert!(self.taps.remove(&tap), "removes a tap that is there"),
             Output::Log(..) | Output::StopListening => {}
@@ -246,6 +262,7 @@ impl Host {
                 self.next_pid += 1;
                 let line = spawn.arguments.iter().map(|a| String::from_utf8(a.clone()).unwrap()).collect();
                 self.processes.insert(self.next_pid, line);
+                self.notes.insert(spawn.note.path, (self.next_pid, spawn.note.tender));
                 Outcome::Process(self.next_pid)
             }
             Task::Persist { record, .. } => {
@@ -334,7 +351,7 @@ impl Host {
     fn exit(&mut self, code: i32) {
         let pid = *self.processes.keys().next().expect("one runs");
         self.processes.remove(&pid);
-        self.input(Input::Exited { pid, exit: Exit::Exited(Int::from(code)) });
+        self.input(Input::Exited { pid, exit: Some(Exit::Exited(Int::from(code))) });
     }
 
     fn command_line(&self) -> &[String] {

@@ -54,6 +54,8 @@ pub(super) struct Start {
     pub(super) taps: Vec<String>,
     pub(super) placed: bool,
     pub(super) fifo: bool,
+    /// The time that is noted as that of the start.
+    pub(super) noted: Option<Time>,
     /// The user id that it is to run under.
     pub(super) user: Option<u32>,
     /// When the console daemon's answer is given up.
@@ -112,6 +114,8 @@ pub(super) enum AfterStop {
     Destroy(Vec<Requester>),
     Restart(Requester, Option<Box<Arguments>>),
     Replace(Box<Prepared>),
+    /// It is started again: a predecessor had asked it to end.
+    Again,
     /// The daemon ends; the record stays.
     Shutdown,
 }
@@ -125,6 +129,7 @@ impl Start {
             taps: Vec::new(),
             placed: false,
             fifo: false,
+            noted: None,
             user: None,
             console_deadline: None,
             cancelled: None,
@@ -147,7 +152,7 @@ impl Unikernel {
 
     /// How to start it with what was made ready. `None` where the configuration has a cpu that is no
     /// number of one; admission against the root policy excludes that.
-    pub(super) fn spawn(&self, config: &Config, name: &Name, start: &Start) -> Option<Spawn> {
+    pub(super) fn spawn(&self, config: &Config, name: &Name, start: &Start, now: Time) -> Option<Spawn> {
         let cpus = self.arguments.cpuids.iter().map(|id| usize::try_from(id.get()));
         Some(Spawn {
             tender: start.tender.clone()?,
@@ -156,6 +161,7 @@ impl Unikernel {
             fifo: config.fifo(name),
             user: start.user,
             reach: self.reach(config, name),
+            note: Box::new(self.note(config, name, &start.taps, start.user, now, false)),
         })
     }
 

@@ -130,7 +130,6 @@ impl Users {
     }
 
     /// Notes that a tender that runs already has this id. One outside the range is nobody's concern here.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tenders that are taken over"))]
     pub(super) fn adopt(&mut self, user: u32) {
         if self.range.is_some_and(|range| range.contains(user)) {
             self.given.insert(user);

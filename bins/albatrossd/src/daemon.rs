@@ -14,7 +14,7 @@ use albatross_driver::listener;
 use albatross_driver::logging::{self, Logger};
 use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Event, Server, SourceEvent};
-use albatross_driver::signals::Signals;
+use albatross_driver::signals::{Signal, Signals};
 use albatross_proto::Time;
 use albatross_proto::frame::MAX_ENCODED;
 use mio::{Token, Waker};
@@ -24,26 +24,34 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::confine::Confinement;
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
+use crate::net::Taps;
 use crate::process::Processes;
 use crate::record::RecordFile;
 use crate::sending::Sending;
 use crate::tender::Tenders;
-use crate::{files, host, import, net};
+use crate::{files, host, import, net, takeover};
 
 /// The longest frame that the console daemon sends here, in octets: a short text under a name.
 const MAX_CONSOLE_FRAME: usize = 64 * 1024;
 
+/// What is read instead of interrupting: what asks to end, to hand over, and what means nothing here.
+const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
+
 /// Serves until it is asked to end. Tenders run under the ids of `users`, if there are any and it is root.
 pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log: &Logger) -> io::Result<()> {
     check_directories(&config)?;
+    let _lock = takeover::lock(&config)?;
     files::make_directories(&config.dbdir)?;
     let confinement = Arc::new(Confinement::begin(&config.dbdir, users, log)?);
     let record = import::load(&config, log)?;
     let host = host::policy(&config.dbdir)?;
     let seed = random()?;
-    let mut server = Server::new(Signals::termination()?)?;
+    let mut server = Server::new(Signals::new(&SIGNALS)?)?;
     server.split_above(WHOLE);
     server.listen(listener::open(common, "vmmd", log)?, MAX_ENCODED)?;
+    let taps = Taps::new(&config.tmpdir);
+    let mut processes = Processes::new()?;
+    let left = takeover::find(&config, &taps, &mut processes, &mut server, log)?;
     let waker_token = server.token();
     let waker = Arc::new(Waker::new(server.registry(), waker_token)?);
     let mut daemon = Daemon {
@@ -61,9 +69,10 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
         server,
         started: Instant::now(),
         console: None,
-        processes: Processes::default(),
+        taps,
+        processes,
         confinement,
-        inputs: VecDeque::from([Input::Begin { host, record, seed }]),
+        inputs: VecDeque::from([Input::Begin { host, record, seed, left }]),
         over: false,
         log,
     };
@@ -98,6 +107,7 @@ struct Daemon<'a> {
     sending: Sending,
     record: RecordFile,
     waker_token: Token,
+    taps: Taps,
     processes: Processes,
     confinement: Arc<Confinement>,
     console_socket: PathBuf,
@@ -179,7 +189,11 @@ impl Daemon<'_> {
                 self.inputs.push_back(Input::Closed(ClientId(client.0)));
                 return self.done(ended);
             }
-            Event::Signal(albatross_driver::signals::Signal::SIGHUP) => return,
+            Event::Signal(Signal::SIGHUP) => return,
+            Event::Signal(Signal::SIGUSR1) => {
+                self.log.info(format_args!("SIGUSR1: ending, and leaving what runs to the next daemon"));
+                Input::HandOver
+            }
             Event::Signal(signal) => {
                 self.log.info(format_args!("{signal}: ending"));
                 Input::Terminate
@@ -243,6 +257,11 @@ impl Daemon<'_> {
                     self.log.error(format_args!("cannot end process {pid}: {error}"));
                 }
             }
+            Output::Note(pid, note) => {
+                if let Err(error) = self.processes.note(pid, &note) {
+                    self.log.error(format_args!("cannot write {}: {error}", note.path.display()));
+                }
+            }
             Output::RemoveFile(path) => self.report(files::remove(&path)),
             Output::RemoveTap(tap) => self.report(net::remove_tap(&tap)),
             Output::Log(level, text) => self.log.log(level_of(level), text),
@@ -295,7 +314,7 @@ impl Daemon<'_> {
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
             Task::PlaceImage { from, to } => done(files::place(&from, &to)),
             Task::MakeFifo { path } => done(files::make_fifo(&path)),
-            Task::MakeTap { bridge, owner } => Some(net::make_tap(&bridge, owner).map(Outcome::Tap)),
+            Task::MakeTap { bridge, owner } => Some(self.taps.make(&bridge, owner).map(Outcome::Tap)),
             Task::Spawn(spawn) => {
                 let (token, needs) = (self.server.token(), self.tenders.needs(&spawn.tender));
                 let registry = self.server.registry();

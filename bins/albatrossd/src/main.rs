@@ -8,6 +8,7 @@ mod daemon;
 mod export;
 mod files;
 mod host;
+mod identity;
 mod images;
 mod import;
 mod incoming;
@@ -16,6 +17,7 @@ mod process;
 mod record;
 mod sending;
 mod sys;
+mod takeover;
 mod tender;
 
 use std::path::{Component, PathBuf};
@@ -37,7 +39,8 @@ const DEFAULT_UID_BASE: u32 = 90_000;
 const DEFAULT_UID_COUNT: u32 = 8_192;
 
 albatross_driver::daemon_options! {
-    /// Creates and supervises unikernels, as commanded on TMPDIR/util/vmmd.sock.
+    /// Creates and supervises unikernels, as commanded on TMPDIR/util/vmmd.sock. SIGTERM ends them all and keeps the
+    /// record. SIGUSR1 ends the daemon alone: the next one takes over what runs, as it does after a crash.
     struct Options {
         /// directory of the record, images, block devices and tenders (/var/lib/albatross)
         #[argh(option, arg_name = "DIR")]

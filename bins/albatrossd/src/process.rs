@@ -1,4 +1,5 @@
-//! Tenders as processes: started on a fifo, confined, pinned to their cpus, watched by a pidfd.
+//! Tenders as processes: started on a fifo, confined, pinned to their cpus, watched by a pidfd, and taken over
+//! from a daemon that is gone.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -7,11 +8,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use albatross_core::vmmd::{Reach, Signal, Spawn, TaskFailure};
+use albatross_core::vmmd::{Fate, Note, Reach, Signal, Spawn, TaskFailure};
 use albatross_proto::Int;
 use albatross_proto::reply::Exit;
+use albatross_proto::state::{Process as Identity, Running};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sched::CpuSet;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -20,6 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd
 
 use crate::confine::{Confinement, Held, Launch, Limits, View, hold};
 use crate::files::failure;
+use crate::{identity, takeover};
 
 /// Octets of address space that a tender may have besides the memory of its guest: its program and
 /// libraries, the areas that a virtual machine shares with the kernel, its stack. Those take some 20 MB.
@@ -30,8 +34,9 @@ const MB: u64 = 1024 * 1024;
 const TENDER_PROCESSES: u64 = 1;
 
 /// The tenders that run.
-#[derive(Default)]
 pub(crate) struct Processes {
+    /// What tells this run of the machine from every other.
+    boot: String,
     by_token: HashMap<Token, Process>,
 }
 
@@ -40,10 +45,21 @@ struct Process {
     pidfd: OwnedFd,
     /// What belongs to its user.
     blocks: Vec<PathBuf>,
+    /// In clock ticks since the machine was started.
+    started: Int,
 }
 
+/// The id of a tender that ended, and how it did if that is known.
+type Ended = (u32, Option<Exit>);
+
 impl Processes {
-    /// Starts a tender and returns its process id. Its end is readiness of `token`.
+    /// None yet.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { boot: identity::boot()?, by_token: HashMap::new() })
+    }
+
+    /// Starts a tender and returns its process id. It runs when its note is written. Its end is readiness of
+    /// `token`.
     pub(crate) fn spawn(
         &mut self,
         confinement: &Confinement,
@@ -55,40 +71,108 @@ impl Processes {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
         let blocks = spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone());
         let started = give_blocks(&blocks, spawn.user).and_then(|()| {
-            // It is watched before it is let go: nothing that fails leaves it running.
             with_held(confinement, spawn, needs, |held| {
-                let id = held.pid().as_raw();
-                let pid = u32::try_from(id).map_err(io::Error::other)?;
-                let pidfd =
-                    pidfd_open(Pid::from_raw(id).ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::NONBLOCK)?;
-                registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
-                if let Err(error) = held.let_go() {
-                    registry.deregister(&mut SourceFd(&pidfd.as_raw_fd()))?;
-                    return Err(io::Error::other(error));
-                }
-                Ok((pid, pidfd))
+                self.let_go(held, &spawn.note, blocks.clone(), registry, token)
             })
             .map_err(|error| cannot(&error))
         });
-        let (pid, pidfd) = started.inspect_err(|_| take_blocks(&blocks))?;
-        self.by_token.insert(token, Process { pid, pidfd, blocks });
+        started.inspect_err(|_| {
+            self.forget(token, registry);
+            take_blocks(&blocks);
+            _ = fs::remove_file(&spawn.note.path);
+        })
+    }
+
+    /// Notes and watches the process that waits, and lets it go; then its process id.
+    fn let_go(
+        &mut self,
+        held: Held<'_>,
+        note: &Note,
+        blocks: Vec<PathBuf>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<u32> {
+        let pid = u32::try_from(held.pid().as_raw()).map_err(io::Error::other)?;
+        let pidfd = pidfd(pid)?;
+        let started = identity::started(pid)?;
+        watch(&pidfd, registry, token)?;
+        self.by_token.insert(token, Process { pid, pidfd, started, blocks });
+        self.note(pid, note).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write {}: {error}", note.path.display()))
+        })?;
+        held.let_go().map_err(io::Error::other)?;
         Ok(pid)
     }
 
-    /// Whether `token` belongs to a tender, and if so how that ended, if it did.
-    pub(crate) fn ended(&mut self, token: Token, registry: &Registry) -> Option<Option<(u32, Exit)>> {
+    /// Writes the note of a tender, in place of the one before.
+    pub(crate) fn note(&self, pid: u32, note: &Note) -> io::Result<()> {
+        let Some(process) = self.by_token.values().find(|process| process.pid == pid) else {
+            // It has ended, which is on the way.
+            return Ok(());
+        };
+        let process =
+            Identity { boot: self.boot.as_str().into(), pid: Int::from(pid), started: process.started };
+        takeover::write_note(&note.path, &Running { process, tender: note.tender.clone() })
+    }
+
+    /// A tender that a predecessor noted: its process id, and what has become of it. If it runs, its end is
+    /// readiness of `token`.
+    pub(crate) fn take_over(
+        &mut self,
+        noted: &Identity,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<(u32, Fate)> {
+        let pid = u32::try_from(noted.pid.get()).unwrap_or_default();
+        if noted.boot.as_bytes() != self.boot.as_bytes() {
+            return Ok((pid, Fate::Rebooted));
+        }
+        let pidfd = match pidfd(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) if is_gone(&error) => return Ok((pid, Fate::Ended(None))),
+            Err(error) => return Err(error),
+        };
+        // Looked at after the descriptor was opened, so that both are about one process.
+        match identity::started(pid) {
+            Ok(started) if started == noted.started => {}
+            // Another process has its id.
+            Ok(_) => return Ok((pid, Fate::Ended(None))),
+            Err(error) if is_gone(&error) => return Ok((pid, Fate::Ended(None))),
+            Err(error) => return Err(error),
+        }
+        if identity::has_ended(&pidfd) {
+            return Ok((pid, Fate::Ended(identity::exit_of_stranger(&pidfd, pid))));
+        }
+        watch(&pidfd, registry, token)?;
+        self.by_token.insert(token, Process { pid, pidfd, started: noted.started, blocks: Vec::new() });
+        Ok((pid, Fate::Runs))
+    }
+
+    /// Whether `token` belongs to a tender, and if so how that ended, if it did; how is not always known of
+    /// one that was taken over.
+    pub(crate) fn ended(&mut self, token: Token, registry: &Registry) -> Option<Option<Ended>> {
         let process = self.by_token.get(&token)?;
         let status = waitid(Id::PIDFd(process.pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
         let exit = match status {
-            Ok(WaitStatus::Exited(_, code)) => Exit::Exited(Int::from(code)),
-            Ok(WaitStatus::Signaled(_, signal, _)) => Exit::Signalled(Int::from(signal as i32)),
+            Ok(WaitStatus::Exited(_, code)) => Some(Exit::Exited(Int::from(code))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(Exit::Signalled(Int::from(signal as i32))),
+            // It is no child of this process.
+            Err(Errno::ECHILD) if identity::has_ended(&process.pidfd) => {
+                identity::exit_of_stranger(&process.pidfd, process.pid)
+            }
             _ => return Some(None),
         };
-        let process = self.by_token.remove(&token)?;
-        // A pidfd of a process that was waited for stays readable.
-        _ = registry.deregister(&mut SourceFd(&process.pidfd.as_raw_fd()));
-        take_blocks(&process.blocks);
-        Some(Some((process.pid, exit)))
+        let pid = process.pid;
+        self.forget(token, registry);
+        Some(Some((pid, exit)))
+    }
+
+    fn forget(&mut self, token: Token, registry: &Registry) {
+        if let Some(process) = self.by_token.remove(&token) {
+            // A pidfd of a process that was waited for stays readable.
+            _ = registry.deregister(&mut SourceFd(&process.pidfd.as_raw_fd()));
+            take_blocks(&process.blocks);
+        }
     }
 
     /// Sends a signal; one to a process that has just ended is lost, as its end is on the way.
@@ -103,6 +187,20 @@ impl Processes {
             result => Ok(result?),
         }
     }
+}
+
+fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+fn watch(pidfd: &OwnedFd, registry: &Registry, token: Token) -> io::Result<()> {
+    registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)
+}
+
+/// Whether a system call about a process failed because there is none.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// Makes the process of a tender, and gives it to `note` while it waits.

@@ -1,8 +1,8 @@
-//! Taps, by ioctl.
+//! The system calls that need unsafe code: ioctls of taps and pidfds.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -14,6 +14,7 @@ nix::ioctl_write_ptr_bad!(tunsetiff, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_write_int_bad!(tunsetpersist, libc::TUNSETPERSIST);
 nix::ioctl_write_int_bad!(tunsetowner, libc::TUNSETOWNER);
 nix::ioctl_write_ptr_bad!(siocethtool, SIOCETHTOOL, libc::ifreq);
+nix::ioctl_readwrite!(pidfd_get_info, 0xff, 11, PidfdInfo);
 nix::ioctl_readwrite_bad!(siocgifflags, libc::SIOCGIFFLAGS, libc::ifreq);
 nix::ioctl_write_ptr_bad!(siocsifflags, libc::SIOCSIFFLAGS, libc::ifreq);
 nix::ioctl_readwrite_bad!(siocgifindex, libc::SIOCGIFINDEX, libc::ifreq);
@@ -24,6 +25,19 @@ const SIOCBRADDIF: libc::c_int = 0x89a2;
 const SIOCETHTOOL: libc::c_int = 0x8946;
 /// Commands of SIOCETHTOOL (linux/ethtool.h): generic segmentation and receive offload.
 const OFFLOADS: [u32; 2] = [0x24, 0x2c];
+
+/// Not in libc: linux/pidfd.h, the first version of the structure. Only two fields are of interest.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// Asks for, and tells that there is, the exit status.
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
 /// A request about the interface `name`.
 fn request(name: &str) -> io::Result<libc::ifreq> {
@@ -55,9 +69,15 @@ fn attach(name: &str) -> io::Result<(File, String)> {
     Ok((tun, interface_name(&request)))
 }
 
-/// Makes a persistent tap of a name that matches `pattern`, which `owner` may open, and returns the name.
-pub(crate) fn make_tap(pattern: &str, owner: Option<u32>) -> io::Result<String> {
+/// Makes a persistent tap of a name that matches `pattern`, which `owner` may open, and returns the name. Until
+/// `mark` has succeeded it is gone with this process.
+pub(crate) fn make_tap(
+    pattern: &str,
+    owner: Option<u32>,
+    mark: impl FnOnce(&str) -> io::Result<()>,
+) -> io::Result<String> {
     let (tun, name) = attach(pattern)?;
+    mark(&name)?;
     if let Some(owner) = owner {
         let owner = libc::c_int::try_from(owner).map_err(io::Error::other)?;
         // SAFETY: `tun` is open and attached; the argument is a plain number.
@@ -122,4 +142,14 @@ pub(crate) fn join_bridge(bridge: &str, tap: &str) -> io::Result<()> {
     // SAFETY: as above; the kernel only reads.
     unsafe { siocbraddif(control.as_raw_fd(), &raw const request) }?;
     Ok(())
+}
+
+/// How a process ended that was waited for by its parent, as waitpid tells; `None` where that is not so yet,
+/// nobody had this descriptor open then, or (an error) the kernel is older than 6.15.
+pub(crate) fn exit_status(pidfd: impl AsFd) -> io::Result<Option<libc::c_int>> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the descriptor is open, and `info` is memory of our own of the size that the request says, which
+    // the kernel may write; every bit pattern is valid for its fields.
+    unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut info) }?;
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
 }

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use albatross_proto::frame::frame;
+use albatross_proto::state::Running;
 use albatross_proto::{
     Arguments, Command, Config, Header, Payload, PolicyCommand, Success, Text, Typ, UnikernelCommand, Wire,
 };
@@ -144,6 +145,16 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         _ = self.process.kill();
         _ = self.process.wait();
+        // Its tenders run on.
+        for note in fs::read_dir(self.path("run/running")).into_iter().flatten() {
+            if let Ok(Running { process, .. }) =
+                Running::decode(&fs::read(note.unwrap().path()).unwrap_or_default())
+            {
+                let pid = nix::unistd::Pid::from_raw(i32::try_from(process.pid.get()).unwrap());
+                // With what it started: it leads a group of its own.
+                _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
     }
 }
 
@@ -256,7 +267,8 @@ fn sigterm_frees_everything_and_the_next_start_brings_it_back() {
     assert_eq!(daemon.create(":hello", &[]), "created unikernel");
     assert_eq!(daemon.files("run/fifo"), [":hello".to_owned()].into());
     daemon.terminate();
-    assert_eq!(daemon.files("run"), ["fifo".to_owned(), "util".to_owned()].into());
+    assert_eq!(daemon.files("run"), ["fifo", "running", "util"].map(str::to_owned).into());
+    assert_eq!(daemon.files("run/running"), [".lock".to_owned()].into());
     assert!(daemon.files("run/fifo").is_empty());
     assert_eq!(daemon.files("run/util"), ["console.sock".to_owned()].into());
     daemon.process = Daemon::spawn(daemon.directory.path());

@@ -100,10 +100,22 @@ impl Daemon {
     ///
     /// # Errors
     /// Where it does not end in time; then it is killed.
-    pub fn terminate(mut self) -> Result<ExitStatus, Failure> {
-        processes::signal(self.pid(), Signal::SIGTERM);
+    pub fn terminate(self) -> Result<ExitStatus, Failure> {
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// Sends SIGUSR1, on which albatrossd leaves what runs to the next one, and waits for its end.
+    ///
+    /// # Errors
+    /// Where it does not end in time; then it is killed.
+    pub fn hand_over(self) -> Result<ExitStatus, Failure> {
+        self.end_by(Signal::SIGUSR1)
+    }
+
+    fn end_by(mut self, signal: Signal) -> Result<ExitStatus, Failure> {
+        processes::signal(self.pid(), signal);
         wait(&mut self.child, PATIENCE).ok_or_else(|| Failure::Late {
-            what: format!("the end of {} after SIGTERM; it logged:\n{}", self.name, self.log()),
+            what: format!("the end of {} after {signal}; it logged:\n{}", self.name, self.log()),
             patience: PATIENCE,
         })
     }

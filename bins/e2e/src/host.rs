@@ -86,7 +86,15 @@ impl Host {
     /// # Errors
     /// Where it does not.
     pub fn start_albatrossd(&mut self, options: &[&str]) -> Result<(), Failure> {
-        let mut command = self.daemon_command("albatrossd");
+        self.start_albatrossd_at(&self.programs.path("albatrossd"), options)
+    }
+
+    /// The same, from this file.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn start_albatrossd_at(&mut self, program: &Path, options: &[&str]) -> Result<(), Failure> {
+        let mut command = self.daemon_command_at(program);
         command.arg("--dbdir").arg(self.dbdir()).args(options);
         let mut daemon = self.start("albatrossd", command)?;
         wait_for_socket(&mut daemon, &self.socket("vmmd"))?;
@@ -209,13 +217,16 @@ impl Host {
         all.into_iter().filter(|(_, line)| line.contains(" --mem=")).collect()
     }
 
-    /// Sockets, fifos and images that are there.
+    /// Sockets, fifos, images and notes of tenders that are there.
     #[must_use]
     pub fn left_behind(&self) -> Vec<String> {
         let run = self.tmpdir();
         let mut names = processes::names_in(&run);
-        names.retain(|name| name != "util" && name != "fifo");
-        names.extend(processes::names_in(&run.join("fifo")).into_iter().map(|name| format!("fifo/{name}")));
+        names.retain(|name| !["util", "fifo", "running"].contains(&name.as_str()));
+        for directory in ["fifo", "running"] {
+            let inside = processes::names_in(&run.join(directory)).into_iter();
+            names.extend(inside.filter(|name| name != ".lock").map(|name| format!("{directory}/{name}")));
+        }
         names
     }
 
@@ -289,7 +300,11 @@ impl Host {
     }
 
     fn daemon_command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.programs.path(name));
+        self.daemon_command_at(&self.programs.path(name))
+    }
+
+    fn daemon_command_at(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.arg("--tmpdir").arg(self.tmpdir()).arg("-v");
         if self.detached {
             command.process_group(0);

@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::geteuid;
 
-mod common;
+mod namespace;
 
 /// Ids that no other test's tenders have, so that their limits do not count these.
 const UIDS: [&str; 2] = ["--uid-base=1200000", "--uid-count=100"];
@@ -190,11 +190,11 @@ fn a_tender_is_a_user_of_its_own_without_power() {
 }
 
 #[test]
-fn albatrossd_keeps_nine_capabilities_and_a_filter() {
+fn albatrossd_keeps_ten_capabilities_and_a_filter() {
     let Some(mut host) = host(&[]) else { return };
     let status = status(host.albatrossd().unwrap().pid());
-    // CHOWN DAC_OVERRIDE KILL SETGID SETUID SETPCAP NET_ADMIN SYS_ADMIN MKNOD
-    let kept = [0, 1, 5, 6, 7, 8, 12, 21, 27].iter().fold(0_u64, |all, number| all | 1 << number);
+    // CHOWN DAC_OVERRIDE KILL SETGID SETUID SETPCAP NET_ADMIN SYS_PTRACE SYS_ADMIN MKNOD
+    let kept = [0, 1, 5, 6, 7, 8, 12, 19, 21, 27].iter().fold(0_u64, |all, number| all | 1 << number);
     for set in ["CapPrm", "CapEff", "CapBnd"] {
         assert_eq!(status[set], format!("{kept:016x}"), "{set}");
     }
@@ -227,7 +227,7 @@ fn a_root_who_may_not_confine_is_told_what_is_missing() {
 
 #[test]
 fn a_tap_is_its_tenders() {
-    common::in_new_network(|| {
+    namespace::in_new_network(|| {
         let Some(host) = host(&[]) else { return };
         hostile(&host, "a:other", "pong", &["--net=service"], &[]);
         let arguments = ["--tap=vmmtap0", "--tap=vmmtap1", "--tap=vmmtap7"].map(str::to_owned);
@@ -236,6 +236,7 @@ fn a_tap_is_its_tenders() {
         assert_eq!(lines[1], "worked: tap vmmtap1");
         // It makes no interface of its own.
         assert!(lines[2].starts_with("refused: tap vmmtap7"), "{lines:?}");
+        assert_eq!(namespace::taps(), ["vmmtap0", "vmmtap1"]);
         // One without network devices has no way to any.
         let arguments = ["--tap=vmmtap1".to_owned()];
         let (_, lines) = hostile(&host, "a:without", "tick", &[], &arguments);

@@ -13,15 +13,9 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use albatross_e2e::{Host, eventually};
-use common::{in_new_network, ip};
 
-mod common;
-
-fn taps() -> Vec<String> {
-    let links = ip("-o link");
-    let names = links.lines().filter_map(|line| line.split(": ").nth(1));
-    names.filter(|name| name.starts_with("vmmtap")).map(str::to_owned).collect()
-}
+mod namespace;
+use namespace::{in_new_network, ip, taps};
 
 #[test]
 fn a_guest_answers_on_its_bridge_and_its_tap_goes_with_it() {

@@ -17,7 +17,7 @@ use rustix::fs::{CWD, FileType, Mode, mkdirat, mknodat};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
-use rustix::process::{Resource, Rlimit, chdir, pivot_root, setpgid, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, chdir, pivot_root, setrlimit, setsid, umask};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set,
     set_capabilities, set_capabilities_secure_bits, set_no_new_privs, set_thread_groups, set_thread_res_gid,
@@ -40,7 +40,7 @@ const VIEW_OPTIONS: &CStr = c"mode=0755,size=64k,nr_inodes=512";
 pub(super) enum Step {
     Signals,
     Streams,
-    Group,
+    Session,
     Cpus,
     Namespaces,
     Propagation,
@@ -55,7 +55,6 @@ pub(super) enum Step {
     Capabilities,
     NoNewPrivileges,
     Limits,
-    End,
     Descriptors,
     Filter,
     Mask,
@@ -65,10 +64,10 @@ pub(super) enum Step {
 
 impl Step {
     /// All of them, in the order of their numbers.
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 22] = [
         Self::Signals,
         Self::Streams,
-        Self::Group,
+        Self::Session,
         Self::Cpus,
         Self::Namespaces,
         Self::Propagation,
@@ -83,7 +82,6 @@ impl Step {
         Self::Capabilities,
         Self::NoNewPrivileges,
         Self::Limits,
-        Self::End,
         Self::Descriptors,
         Self::Filter,
         Self::Mask,
@@ -100,7 +98,7 @@ impl Step {
         match self {
             Self::Signals => "setting signals to their defaults",
             Self::Streams => "making the console its input and output",
-            Self::Group => "making a process group",
+            Self::Session => "making a session of its own",
             Self::Cpus => "pinning it to its cpus",
             Self::Namespaces => "making namespaces of its own",
             Self::Propagation => "separating its mounts from those of the host",
@@ -115,7 +113,6 @@ impl Step {
             Self::Capabilities => "giving up all capabilities",
             Self::NoNewPrivileges => "giving up new privileges",
             Self::Limits => "limiting its resources",
-            Self::End => "having it end with the daemon",
             Self::Descriptors => "closing all other descriptors",
             Self::Filter => "installing its system call filter",
             Self::Mask => "unblocking signals",
@@ -213,7 +210,8 @@ fn prepare(ready: &Ready<'_>) -> Result<(), Failed> {
     umask(Mode::empty());
     default_signals()?;
     streams(&ready.streams)?;
-    setpgid(None, None).at(Step::Group)?;
+    // No signal to the daemon's group or terminal reaches it.
+    setsid().at(Step::Session)?;
     if let Some(cpus) = ready.cpus {
         sched_setaffinity(Pid::from_raw(0), cpus).at(Step::Cpus)?;
     }
@@ -227,8 +225,6 @@ fn prepare(ready: &Ready<'_>) -> Result<(), Failed> {
     // After the change of the user: the user may run more processes than this where two daemons on one host
     // have one range, and the change must not count them.
     limits(ready.limits)?;
-    // After the change of the user, which resets it: without a daemon nobody would know of the tender.
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).at(Step::End)?;
     close_others()?;
     if let Some(own) = &ready.own {
         // Last: it forbids some of the above.

@@ -9,7 +9,7 @@ use rustix::thread::{
 };
 
 /// Each capability that it needs, its name, and what for.
-const KEPT: [(CapabilitySet, &str); 9] = [
+const KEPT: [(CapabilitySet, &str); 10] = [
     // Making taps, giving them to a user, joining them to bridges, and removing them.
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     // Namespaces and mounts of the view of a tender.
@@ -27,6 +27,8 @@ const KEPT: [(CapabilitySet, &str); 9] = [
     (CapabilitySet::CHOWN, "CAP_CHOWN"),
     // TMPDIR/util and TMPDIR/fifo belong to the user of the other daemons, a block device to its tender.
     (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
+    // How a tender ended that was taken over: /proc tells that only to who might trace it.
+    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
 ];
 
 /// More capabilities than any kernel has: they are bits of 64.

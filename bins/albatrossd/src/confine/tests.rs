@@ -151,6 +151,8 @@ fn a_held_process_is_not_the_program_yet_and_ends_with_who_holds_it() {
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     let pid = hold(&place.confinement, &shell).unwrap().let_go().unwrap();
     assert_eq!(program(pid), Path::new(SHELL));
+    let session = (nix::unistd::getsid(Some(pid)), nix::unistd::getpgid(Some(pid)));
+    assert_eq!(session, (Ok(pid), Ok(pid)), "no signal to a group or terminal reaches it");
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     waitpid(pid, None).unwrap();
 }

@@ -1,5 +1,4 @@
-//! A network of a test's own.
-#![allow(unreachable_pub, reason = "each test is a crate of its own and takes what it needs")]
+//! A network namespace of a test's own.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,10 +10,17 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 
-/// Runs `ip` and returns what it printed.
-pub fn ip(arguments: &str) -> String {
+/// Runs `ip` with these words, and returns what it prints.
+pub(crate) fn ip(arguments: &str) -> String {
     let finished = run(Command::new("ip").args(arguments.split(' '))).unwrap();
     finished.assert(0, "").stdout
+}
+
+/// The interfaces named `vmmtap..`.
+pub(crate) fn taps() -> Vec<String> {
+    let links = ip("-o link");
+    let names = links.lines().filter_map(|line| line.split(": ").nth(1));
+    names.filter(|name| name.starts_with("vmmtap")).map(str::to_owned).collect()
 }
 
 /// Puts this thread, and what it starts, into a network of its own with the bridges `service` and `other`.
@@ -32,7 +38,7 @@ fn new_network() {
 }
 
 /// Runs `test` in a thread of its own, as a namespace belongs to a thread and who it starts.
-pub fn in_new_network(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_new_network(test: impl FnOnce() + Send + 'static) {
     if !geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
         println!("skipped: needs root and /dev/net/tun");
         return;

@@ -1,0 +1,280 @@
+//! Tenders that outlive the daemon: what is noted of each, what the next daemon makes of what its
+//! predecessor left, and the end that leaves them running.
+//!
+//! A note is a file of its own for each tender, made before the tender is let run. It goes with the
+//! tender, except where the end takes the unikernel off the record: then it stays until that is durable.
+//! So whenever the daemon is killed, a tender that runs has a note; and one that ended by itself is known
+//! to have run. A tender that the daemon asks to end is noted as such first: its end is no reason to take
+//! it off the record.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use albatross_proto::reply::Exit;
+use albatross_proto::state::Tender;
+use albatross_proto::{Int, Name, Text, Time};
+
+use super::stop::{decide, describe};
+use super::store::Changed;
+use super::unikernel::{AfterStop, Cancelled, Running, State, Step, Unikernel};
+use super::{Config, Note, Output, Phase, Signal, Timer, Vmmd};
+use crate::machine::{Level, Now};
+use crate::restart::Decision;
+
+/// What a predecessor left behind: all of it is of the daemon's own making.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// What was noted of its tenders.
+    pub tenders: Vec<LeftTender>,
+    /// The taps that it made and that are there.
+    pub taps: Vec<String>,
+    /// The unikernels whose image is placed.
+    pub images: Vec<Name>,
+    /// The unikernels whose fifo is there.
+    pub fifos: Vec<Name>,
+}
+
+/// A tender of which a predecessor left a note.
+#[derive(Debug)]
+pub struct LeftTender {
+    /// Its process id.
+    pub pid: u32,
+    /// What was noted.
+    pub tender: Tender,
+    /// What has become of it.
+    pub fate: Fate,
+}
+
+/// What has become of a tender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It runs, and its end is watched: [`Input::Exited`](super::Input::Exited) will tell.
+    Runs,
+    /// It ended, and how if that can be known.
+    Ended(Option<Exit>),
+    /// It ended with the machine, which was started since.
+    Rebooted,
+}
+
+impl Config {
+    /// Where the notes of tenders that run are kept.
+    #[must_use]
+    pub fn notes(&self) -> PathBuf {
+        self.tmpdir.join("running")
+    }
+
+    /// The note of the tender of this unikernel.
+    #[must_use]
+    pub fn note(&self, name: &Name) -> PathBuf {
+        self.notes().join(name.to_string())
+    }
+}
+
+impl Unikernel {
+    /// What is noted of its tender.
+    pub(super) fn note(
+        &self,
+        config: &Config,
+        name: &Name,
+        taps: &[String],
+        user: Option<u32>,
+        since: Time,
+        stopping: bool,
+    ) -> Note {
+        let tender = Tender {
+            name: name.clone(),
+            taps: taps.iter().map(|tap| Text::from(tap.as_str())).collect(),
+            user: user.map(Int::from),
+            since,
+            restarts: Int::from(self.restarts),
+            stopping,
+        };
+        Note { path: config.note(name), tender }
+    }
+}
+
+impl Vmmd {
+    /// Takes over what runs, deals with what ended meanwhile, and frees what nobody has any more.
+    pub(super) fn take_over(&mut self, now: Now, left: Left) {
+        let Left { tenders, taps, images, fifos } = left;
+        for tender in tenders {
+            self.take_over_tender(now, tender);
+        }
+        let held = self.held_taps();
+        for tap in taps.into_iter().filter(|tap| !held.contains(tap)) {
+            self.log(Level::Info, format!("{tap}: a tap that nobody has any more is removed"));
+            self.output(Output::RemoveTap(tap));
+        }
+        let images = images.into_iter().map(|name| (self.config.image(&name), name));
+        let fifos = fifos.into_iter().map(|name| (self.config.fifo(&name), name));
+        let stale: Vec<PathBuf> =
+            images.chain(fifos).filter(|(_, name)| !self.has_tender(name)).map(|(path, _)| path).collect();
+        for path in stale {
+            self.output(Output::RemoveFile(path));
+        }
+    }
+
+    fn take_over_tender(&mut self, now: Now, LeftTender { pid, tender, fate }: LeftTender) {
+        let is_recorded = self.unikernels.contains_key(&tender.name);
+        match fate {
+            Fate::Runs if is_recorded => self.adopt(now, pid, tender),
+            Fate::Runs => {
+                self.log(
+                    Level::Warning,
+                    format!("{}: process {pid} is not on record, it is killed", tender.name),
+                );
+                self.output(Output::Kill(pid, Signal::Kill));
+                user_of(&tender).inspect(|user| self.users.adopt(*user));
+                self.strays.insert(pid, tender);
+            }
+            Fate::Ended(exit) if is_recorded => self.ended_meanwhile(now, pid, tender, exit),
+            Fate::Ended(_) | Fate::Rebooted => self.remove_note(&tender.name),
+        }
+    }
+
+    /// It runs on under this daemon.
+    fn adopt(&mut self, now: Now, pid: u32, tender: Tender) {
+        let user = user_of(&tender);
+        let Tender { name, taps, since, restarts, stopping, .. } = tender;
+        let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
+        let refusal = self.resources.check_unikernel(&name, &unikernel.arguments).err();
+        let adopted = self.resources.adopt_unikernel(&name, &unikernel.arguments);
+        unikernel.admitted = adopted.is_ok();
+        unikernel.since = since;
+        unikernel.restarts = count(restarts);
+        unikernel.backoff.started(now.monotonic);
+        unikernel.state = State::Running(Running {
+            pid,
+            taps: taps.iter().map(ToString::to_string).collect(),
+            user,
+            stop: stopping.then_some(AfterStop::Again),
+            kill_at: None,
+        });
+        user.inspect(|user| self.users.adopt(*user));
+        self.processes.insert(pid, name.clone());
+        self.log(Level::Info, format!("{name}: taken over as process {pid}"));
+        if let Some(refusal) = refusal.or_else(|| adopted.err()) {
+            self.log(Level::Warning, format!("{name}: runs on, though it would not be admitted: {refusal}"));
+        }
+        if stopping {
+            self.ask_to_end(now, &name);
+        }
+    }
+
+    /// It ended while there was no daemon.
+    fn ended_meanwhile(&mut self, now: Now, pid: u32, tender: Tender, exit: Option<Exit>) {
+        let Tender { name, restarts, stopping, .. } = tender;
+        let how = describe(exit);
+        self.log(Level::Info, format!("{name}: process {pid} {how}, while no albatrossd was there"));
+        let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
+        unikernel.last_exit = exit;
+        unikernel.restarts = count(restarts);
+        if stopping {
+            // It waits to be started at once, like all that is on record and does not run.
+            return self.remove_note(&name);
+        }
+        match decide(&unikernel.arguments, exit) {
+            Decision::Remove => return self.remove_ended(&name),
+            Decision::Restart => {
+                unikernel.restarts = unikernel.restarts.saturating_add(1);
+                self.wait_to_start(now, &name, None);
+            }
+            Decision::RestartWithoutName => {
+                unikernel.arguments.add_name = false;
+                self.persist(&Changed::Unikernel(name.clone()));
+            }
+        }
+        self.remove_note(&name);
+    }
+
+    /// A unikernel that ended by itself is taken off the record. What was noted of its tender goes when
+    /// that is durable: without a note and still on record, it would be started again.
+    pub(super) fn remove_ended(&mut self, name: &Name) {
+        self.remove_unikernel(name);
+        if let Some(unneeded) = self.unneeded.last_mut().filter(|unneeded| unneeded.is_of(name)) {
+            unneeded.noted = true;
+        }
+        self.persist(&Changed::Unikernel(name.clone()));
+    }
+
+    /// One of this name is new: what was noted of a tender before says nothing about it.
+    pub(super) fn forget_ended(&mut self, name: &Name) {
+        let noted = self.unneeded.iter_mut().filter(|unneeded| unneeded.noted && unneeded.is_of(name));
+        if noted.map(|unneeded| unneeded.noted = false).count() > 0 {
+            self.remove_note(name);
+        }
+    }
+
+    /// The note of a tender goes; that there is none is no error.
+    pub(super) fn remove_note(&mut self, name: &Name) {
+        let path = self.config.note(name);
+        self.output(Output::RemoveFile(path));
+    }
+
+    /// A tender that is asked to end is noted as such.
+    pub(super) fn note_stopping(&mut self, name: &Name) {
+        let Some(unikernel) = self.unikernels.get(name) else { return };
+        let Some(running) = unikernel.running() else { return };
+        let note = unikernel.note(&self.config, name, &running.taps, running.user, unikernel.since, true);
+        let pid = running.pid;
+        self.output(Output::Note(pid, note));
+    }
+
+    /// A tender that was not on record is gone.
+    pub(super) fn stray_ended(&mut self, tender: &Tender) {
+        let taps = tender.taps.iter().map(ToString::to_string).collect();
+        self.free(&tender.name, taps, true, true);
+        self.users.give_back(user_of(tender));
+        self.remove_note(&tender.name);
+    }
+
+    /// Whether a tender of this unikernel runs that is on no record.
+    pub(super) fn is_stray(&self, name: &Name) -> bool {
+        self.strays.values().any(|tender| tender.name == *name)
+    }
+
+    fn has_tender(&self, name: &Name) -> bool {
+        self.is_stray(name) || self.unikernels.get(name).is_some_and(|it| it.running().is_some())
+    }
+
+    fn held_taps(&self) -> BTreeSet<String> {
+        let running = self.unikernels.values().filter_map(Unikernel::running);
+        let strays = self.strays.values().flat_map(|tender| tender.taps.iter().map(ToString::to_string));
+        running.flat_map(|running| running.taps.iter().cloned()).chain(strays).collect()
+    }
+
+    /// The daemon ends, and what runs is left to the next one. What is being started or stopped comes to
+    /// its end first.
+    pub(super) fn hand_over(&mut self, now: Now) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        self.phase = Phase::HandingOver;
+        self.output(Output::StopListening);
+        let names: Vec<Name> = self.unikernels.keys().cloned().collect();
+        for name in names {
+            match self.unikernels.get_mut(&name).map(|unikernel| &mut unikernel.state) {
+                // It runs at once.
+                Some(State::Starting(start)) if start.step == Step::Spawn => {}
+                Some(State::Starting(start)) => {
+                    start.cancelled.get_or_insert(Cancelled::Shutdown);
+                }
+                Some(State::Running(running)) if running.stop.is_some() => self.shut_down(now, &name),
+                _ => {}
+            }
+        }
+    }
+
+    /// Arms the timer of what is on record and is to be started at once.
+    pub(super) fn start_soon(&mut self, now: Now, name: Name) {
+        self.timers.insert((now.monotonic, Timer::Start(name)));
+    }
+}
+
+fn user_of(tender: &Tender) -> Option<u32> {
+    u32::try_from(tender.user?.get()).ok()
+}
+
+fn count(restarts: Int) -> u32 {
+    u32::try_from(restarts.get()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,141 @@
+//! What a daemon leaves to the next one: the notes of tenders that run, and what is found of it at the start.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use albatross_core::vmmd::{Config, Fate, Left, LeftTender};
+use albatross_driver::logging::Logger;
+use albatross_driver::server::Server;
+use albatross_proto::Name;
+use albatross_proto::state::Running;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::files::named;
+use crate::net::Taps;
+use crate::process::Processes;
+use crate::record::write_new;
+
+/// The files among the notes that are none. The names of notes contain `:`.
+const LOCK: &str = ".lock";
+const UNFINISHED: &str = ".new";
+
+/// How the image of a running unikernel is named after its name.
+const IMAGE: &str = ".img";
+
+/// That this is the one daemon of its directories, until it is gone.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Makes the directory of the notes and takes the lock in it.
+///
+/// The socket alone does not tell that another daemon is there: one that ends gives it up first and may
+/// still write the record. The lock is one of the process: unlike `flock` it is not inherited by a child that has
+/// not come to exec yet, and so is free as soon as its daemon is gone, however that went.
+pub(crate) fn lock(config: &Config) -> io::Result<Lock> {
+    let notes = config.notes();
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&notes)
+        .map_err(|error| named(&notes, &error))?;
+    let path = notes.join(LOCK);
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = open.map_err(|error| named(&path, &error))?;
+    let whole = libc::flock {
+        l_type: libc::c_short::try_from(libc::F_WRLCK).unwrap_or_default(),
+        l_whence: libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default(),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(&file, FcntlArg::F_SETLK(&whole)) {
+        Ok(_) => Ok(Lock { _file: file }),
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
+            let socket = config.tmpdir.join("util/vmmd.sock");
+            let text = format!("the daemon of {} is still there, stop it first", socket.display());
+            Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+        }
+        Err(error) => Err(named(&path, &error.into())),
+    }
+}
+
+/// Writes the note of a tender as a whole. Nothing reads it but a daemon that starts while this machine
+/// runs; it is made durable all the same, so that after a power cut there is no half of one.
+pub(crate) fn write_note(path: &Path, note: &Running) -> io::Result<()> {
+    let octets = note.encode().map_err(io::Error::other)?;
+    let new = path.with_file_name(UNFINISHED);
+    write_new(&new, |file| file.write_all(&octets)).and_then(|()| fs::rename(&new, path))
+}
+
+/// What a predecessor left. The ends of tenders that run are watched from now on.
+pub(crate) fn find(
+    config: &Config,
+    taps: &Taps,
+    processes: &mut Processes,
+    server: &mut Server,
+    log: &Logger,
+) -> io::Result<Left> {
+    let mut left = Left { taps: taps.made_before()?, ..Left::default() };
+    for entry in entries(&config.notes())? {
+        let path = entry.path();
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        if entry.file_name() == UNFINISHED {
+            fs::remove_file(&path).map_err(|error| named(&path, &error))?;
+            continue;
+        }
+        let Running { process, tender } = read_note(config, &path)?;
+        let token = server.token();
+        let (pid, fate) = processes.take_over(&process, server.registry(), token)?;
+        if let Fate::Ended(exit) = fate {
+            log.debug(format_args!("{}: process {pid} ended: {exit:?}", tender.name));
+        }
+        left.tenders.push(LeftTender { pid, tender, fate });
+    }
+    for entry in entries(&config.tmpdir)? {
+        let kind = entry.file_type()?;
+        if let Some(name) = entry.file_name().to_str().and_then(|file| unikernel(file.strip_suffix(IMAGE)?))
+            && (kind.is_file() || kind.is_symlink())
+        {
+            left.images.push(name);
+        }
+    }
+    for entry in entries(&config.tmpdir.join("fifo"))? {
+        if let Some(name) = entry.file_name().to_str().and_then(unikernel)
+            && entry.file_type()?.is_fifo()
+        {
+            left.fifos.push(name);
+        }
+    }
+    Ok(left)
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    fs::read_dir(directory).and_then(Iterator::collect).map_err(|error| named(directory, &error))
+}
+
+/// The unikernel that a file is named after, exactly as the machine names it.
+fn unikernel(file: &str) -> Option<Name> {
+    let name: Name = file.parse().ok()?;
+    (name.label().is_some() && name.to_string() == file).then_some(name)
+}
+
+/// A note. One that cannot be read is an error: its tender may run, and would be started a second time.
+fn read_note(config: &Config, path: &Path) -> io::Result<Running> {
+    let octets = fs::read(path).map_err(|error| named(path, &error))?;
+    let running = match Running::decode(&octets) {
+        Ok(running) if config.note(&running.tender.name) == path => Ok(running),
+        Ok(running) => Err(format!("it is about {}", running.tender.name)),
+        Err(error) => Err(error.to_string()),
+    };
+    running.map_err(|why| {
+        let path = path.display();
+        io::Error::other(format!(
+            "{path}: this note of a tender that runs cannot be used: {why}; end the tender and remove the note"
+        ))
+    })
+}
