@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use albatross_core::machine::{ClientId, Level, Now};
-use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, TaskId, Vmmd};
+use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, TaskId, UserRange, Vmmd};
 use albatross_driver::listener::{self, Listener};
 use albatross_driver::logging::{self, Logger};
 use albatross_driver::options::Common;
@@ -23,6 +23,7 @@ use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::blocks::{self, Blocks, Wanted};
+use crate::confine::Confinement;
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
 use crate::net::Taps;
@@ -43,11 +44,12 @@ const SOCKET_INTERVAL: Duration = Duration::from_millis(5);
 /// What is read instead of interrupting: what asks to end, to hand over, and what means nothing here.
 const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
 
-/// Serves until it is asked to end.
-pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<()> {
+/// Serves until it is asked to end. Tenders run under the ids of `users`, if there are any and it is root.
+pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log: &Logger) -> io::Result<()> {
     check_directories(&config)?;
     let _lock = takeover::lock(&config)?;
     files::make_directories(&config.dbdir)?;
+    let confinement = Arc::new(Confinement::begin(&config.dbdir, users, log)?);
     let record = import::load(&config, log)?;
     let host = host::policy(&config.dbdir)?;
     let blocks = blocks::list(&config.blocks())?;
@@ -66,15 +68,19 @@ pub(crate) fn run(common: &Common, config: Config, log: &Logger) -> io::Result<(
         incoming: Incoming::default(),
         sending: Sending::default(),
         record: RecordFile::new(),
-        tenders: Tenders::new(&config.dbdir, waker),
+        tenders: Tenders::new(&config.dbdir, Arc::clone(&confinement), waker),
         waker_token,
         console_socket: listener::socket_path(&config.tmpdir, "console"),
-        vmmd: Vmmd::new(config),
+        vmmd: match confinement.users {
+            Some(range) => Vmmd::new(config).with_users(range),
+            None => Vmmd::new(config),
+        },
         server,
         started: Instant::now(),
         console: None,
         taps,
         processes,
+        confinement,
         inputs: VecDeque::from([Input::BlockFiles(blocks), Input::Begin { host, record, seed, left }]),
         over: false,
         log,
@@ -126,6 +132,7 @@ struct Daemon<'a> {
     waker_token: Token,
     taps: Taps,
     processes: Processes,
+    confinement: Arc<Confinement>,
     console_socket: PathBuf,
     console: Option<ConnectionId>,
     /// The beginning of the monotonic clock.
@@ -395,10 +402,12 @@ impl Daemon<'_> {
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
             Task::PlaceImage { from, to } => done(files::place(&from, &to)),
             Task::MakeFifo { path } => done(files::make_fifo(&path)),
-            Task::MakeTap { bridge, .. } => Some(self.taps.make(&bridge).map(Outcome::Tap)),
+            Task::MakeTap { bridge, owner } => Some(self.taps.make(&bridge, owner).map(Outcome::Tap)),
             Task::Spawn(spawn) => {
-                let token = self.server.token();
-                Some(self.processes.spawn(&spawn, self.server.registry(), token).map(Outcome::Process))
+                let (token, needs) = (self.server.token(), self.tenders.needs(&spawn.tender));
+                let registry = self.server.registry();
+                let spawned = self.processes.spawn(&self.confinement, &spawn, needs, registry, token);
+                Some(spawned.map(Outcome::Process))
             }
             Task::Persist { path, record } => done(self.record.replace(&path, &record)),
             Task::Append { path, entry } => done(self.record.append(&path, &entry)),

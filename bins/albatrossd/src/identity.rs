@@ -10,6 +10,7 @@ use albatross_proto::Int;
 use albatross_proto::reply::Exit;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::files::named;
 use crate::sys;
@@ -80,12 +81,14 @@ pub(crate) fn exit_of_stranger(pidfd: &OwnedFd, pid: u32) -> Option<Exit> {
 }
 
 /// The exit status in `/proc/PID/stat` of a process that its parent has not waited for. Linux shows 0 to those
-/// who may not see it, so that it counts only where the process was of the same user.
+/// who may not see it, so that it counts only where the process was of the same user, or may be traced.
 fn from_proc(pid: u32) -> Option<i32> {
     let path = stat(pid);
-    let owner = fs::metadata(&path).ok()?.uid();
+    // Of the directory: the file itself is root's once the process has no memory any more.
+    let owner = fs::metadata(path.parent()?).ok()?.uid();
     let text = fs::read_to_string(&path).ok()?;
-    if owner != geteuid().as_raw() || !text.rsplit_once(')')?.1.starts_with(" Z") {
+    let traces = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE));
+    if !(traces || owner == geteuid().as_raw()) || !text.rsplit_once(')')?.1.starts_with(" Z") {
         return None;
     }
     i32::try_from(field(&text, EXIT_CODE)?).ok()

@@ -4,6 +4,7 @@
 //! becomes its inputs. It links no TLS, X.509 or HTTP.
 
 mod blocks;
+mod confine;
 mod daemon;
 mod export;
 mod files;
@@ -20,10 +21,11 @@ mod sys;
 mod takeover;
 mod tender;
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::process::ExitCode;
 
 use albatross_core::resources::Overcommit;
+use albatross_core::vmmd::UserRange;
 use albatross_driver::argh;
 use albatross_driver::options::Program;
 
@@ -31,6 +33,11 @@ use albatross_driver::options::Program;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Where the record, images, block devices and tenders are.
 const DEFAULT_DBDIR: &str = "/var/lib/albatross";
+/// The user ids that tenders run under: above those of the system, of persons and of systemd's dynamic
+/// users (all below 65536), below those that are given to containers (from 100000 on, `login.defs`).
+const DEFAULT_UID_BASE: u32 = 90_000;
+/// One is kept back, so that many unikernels but one run at a time.
+const DEFAULT_UID_COUNT: u32 = 8_192;
 
 albatross_driver::daemon_options! {
     /// Creates and supervises unikernels, as commanded on TMPDIR/util/vmmd.sock. SIGTERM ends them all and keeps the
@@ -48,15 +55,33 @@ albatross_driver::daemon_options! {
         /// promise the host's memory FACTOR times (1)
         #[argh(option, arg_name = "FACTOR", default = "Overcommit::default()")]
         overcommit_memory: Overcommit,
+        /// run tenders under user ids from UID on, which nobody else has (90000)
+        #[argh(option, arg_name = "UID", default = "DEFAULT_UID_BASE")]
+        uid_base: u32,
+        /// how many user ids there are for tenders, which is one more than run at a time (8192)
+        #[argh(option, arg_name = "COUNT", default = "DEFAULT_UID_COUNT")]
+        uid_count: u32,
+        /// run tenders as this user, with everything in sight, where the system does not allow more; not safe
+        #[argh(switch)]
+        unconfined: bool,
     }
 }
 
 fn main() -> ExitCode {
-    let options: Options = Program::new("albatrossd", VERSION).parse();
+    let program = Program::new("albatrossd", VERSION);
+    let options: Options = program.parse();
+    let users = match UserRange::new(options.uid_base, options.uid_count) {
+        Ok(range) => (!options.unconfined).then_some(range),
+        Err(error) => program.mistake(&error.to_string()).exit(),
+    };
     let common = options.common();
     let log = common.logger("albatrossd");
-    // A tender runs in another directory.
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    // A tender runs in another directory, and sees no other way to a file than the straight one.
+    let absolute = |path: PathBuf| {
+        let straight = !path.components().any(|component| component == Component::ParentDir);
+        let found = if straight { std::path::absolute(&path) } else { path.canonicalize() };
+        found.unwrap_or(path)
+    };
     let config = albatross_core::vmmd::Config {
         tmpdir: absolute(common.tmpdir.clone()),
         dbdir: absolute(options.dbdir.unwrap_or_else(|| DEFAULT_DBDIR.into())),
@@ -65,7 +90,7 @@ fn main() -> ExitCode {
     };
     let result = match options.export_state {
         Some(file) => export::export(&config, &file, &log),
-        None => daemon::run(&common, config, &log),
+        None => daemon::run(&common, config, users, &log),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -51,9 +51,9 @@ impl Taps {
         Ok(taps)
     }
 
-    /// Makes a persistent tap that is up and belongs to `bridge`.
-    pub(crate) fn make(&self, bridge: &str) -> Result<String, TaskFailure> {
-        make_tap(bridge, |tap| fs::write(alias(&Path::new(INTERFACES).join(tap)), &self.mark))
+    /// Makes a persistent tap that is up, belongs to `bridge` and may be opened by `owner`.
+    pub(crate) fn make(&self, bridge: &str, owner: Option<u32>) -> Result<String, TaskFailure> {
+        make_tap(bridge, owner, |tap| fs::write(alias(&Path::new(INTERFACES).join(tap)), &self.mark))
     }
 }
 
@@ -61,9 +61,15 @@ fn alias(interface: &Path) -> PathBuf {
     interface.join("ifalias")
 }
 
-fn make_tap(bridge: &str, mark: impl FnOnce(&str) -> io::Result<()>) -> Result<String, TaskFailure> {
-    let tap = sys::make_tap(TAP_NAMES, mark)
+fn make_tap(
+    bridge: &str,
+    owner: Option<u32>,
+    mark: impl FnOnce(&str) -> io::Result<()>,
+) -> Result<String, TaskFailure> {
+    let tap = sys::make_tap(TAP_NAMES, owner, mark)
         .map_err(|error| TaskFailure(format!("cannot make a tap for bridge {bridge}: {error}")))?;
+    // Not every kernel can switch these off; the packets are right all the same.
+    _ = sys::switch_offloads_off(&tap);
     let joined = sys::join_bridge(bridge, &tap).and_then(|()| sys::set_up(&tap));
     joined.map(|()| tap.clone()).map_err(|error| {
         // The tap is of no use; that it cannot be removed either would be the same error again.

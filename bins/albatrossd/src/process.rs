@@ -1,30 +1,37 @@
-//! Tenders as processes: started on a fifo, pinned to their cpus, watched by a pidfd, and taken over from a
-//! daemon that is gone.
+//! Tenders as processes: started on a fifo, confined, pinned to their cpus, watched by a pidfd, and taken over
+//! from a daemon that is gone.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
-use std::process::Command;
-use std::thread;
+use std::path::{Path, PathBuf};
 
-use albatross_core::vmmd::{Fate, Note, Signal, Spawn, TaskFailure};
+use albatross_core::vmmd::{Fate, Note, Reach, Signal, Spawn, TaskFailure};
 use albatross_proto::Int;
 use albatross_proto::reply::Exit;
 use albatross_proto::state::{Process as Identity, Running};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sched::CpuSet;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Uid, fchownat};
 use rustix::process::{Pid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
+use crate::confine::{Confinement, Held, Launch, Limits, View, hold};
 use crate::files::failure;
-use crate::{identity, sys, takeover};
+use crate::{identity, takeover};
+
+/// Octets of address space that a tender may have besides the memory of its guest: its program and
+/// libraries, the areas that a virtual machine shares with the kernel, its stack. Those take some 20 MB.
+const TENDER_SPACE: u64 = 128 * MB;
+/// Octets in a MB of memory.
+const MB: u64 = 1024 * 1024;
+/// Processes and threads of a tender: no tender makes another.
+const TENDER_PROCESSES: u64 = 1;
 
 /// The tenders that run.
 #[derive(Default)]
@@ -35,6 +42,8 @@ pub(crate) struct Processes {
 struct Process {
     pid: u32,
     pidfd: OwnedFd,
+    /// What belongs to its user.
+    blocks: Vec<PathBuf>,
     /// In clock ticks since the machine was started.
     started: Int,
 }
@@ -47,63 +56,46 @@ impl Processes {
     /// `token`.
     pub(crate) fn spawn(
         &mut self,
+        confinement: &Confinement,
         spawn: &Spawn,
+        needs: &[PathBuf],
         registry: &Registry,
         token: Token,
     ) -> Result<u32, TaskFailure> {
-        let cannot = |error: &io::Error| failure("cannot start", &spawn.tender, error);
-        let mut command = command(spawn).map_err(|error| cannot(&error))?;
-        let held = sys::hold_back(&mut command).map_err(|error| cannot(&error))?;
-        let mut noted = Ok(None);
-        let spawned = thread::scope(|scope| {
-            // It returns when the process has come to exec, which waits for this thread.
-            let spawning = thread::Builder::new().spawn_scoped(scope, move || command.spawn())?;
-            noted = self.note_held(held, &spawn.note, registry, token);
-            spawning.join().unwrap_or_else(|_| Err(io::Error::other("starting it panicked")))
+        let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
+        let blocks = spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone());
+        let started = give_blocks(&blocks, spawn.user).and_then(|()| {
+            with_held(confinement, spawn, needs, |held| {
+                self.let_go(held, &spawn.note, blocks.clone(), registry, token)
+            })
+            .map_err(|error| cannot(&error))
         });
-        // Why it was not let go says more than that it ended then.
-        let failed = match (noted, spawned) {
-            (Ok(Some(pid)), Ok(_)) => return Ok(pid),
-            (Err(why), Ok(mut child)) => {
-                _ = child.kill();
-                _ = child.wait();
-                why
-            }
-            (Err(why), Err(_)) => why,
-            (Ok(_), Err(error)) => cannot(&error),
-            (Ok(None), Ok(_)) => cannot(&io::Error::other("it did not tell its process id")),
-        };
-        self.forget(token, registry);
-        _ = fs::remove_file(&spawn.note.path);
-        Err(failed)
+        started.inspect_err(|_| {
+            self.forget(token, registry);
+            take_blocks(&blocks);
+            _ = fs::remove_file(&spawn.note.path);
+        })
     }
 
-    /// Notes the process that waits behind `held`, watches it and lets it go. `None`: there is none, which
-    /// whoever starts it can explain.
-    fn note_held(
+    /// Notes and watches the process that waits, and lets it go; then its process id.
+    fn let_go(
         &mut self,
-        mut held: UnixStream,
+        held: Held<'_>,
         note: &Note,
+        blocks: Vec<PathBuf>,
         registry: &Registry,
         token: Token,
-    ) -> Result<Option<u32>, TaskFailure> {
-        let mut pid = [0; 4];
-        if held.read_exact(&mut pid).is_err() {
-            return Ok(None);
-        }
-        let pid = u32::from_ne_bytes(pid);
-        let mut watched = || {
-            let pidfd = pidfd(pid)?;
-            let started = identity::started(pid)?;
-            watch(&pidfd, registry, token)?;
-            self.by_token.insert(token, Process { pid, pidfd, started });
-            Ok::<_, io::Error>(())
-        };
-        watched().map_err(|error| TaskFailure(format!("cannot watch process {pid}: {error}")))?;
-        self.note(pid, note).map_err(|error| failure("cannot write", &note.path, &error))?;
-        // One that has ended meanwhile says why when it is waited for.
-        _ = held.write_all(&[1]);
-        Ok(Some(pid))
+    ) -> io::Result<u32> {
+        let pid = u32::try_from(held.pid().as_raw()).map_err(io::Error::other)?;
+        let pidfd = pidfd(pid)?;
+        let started = identity::started(pid)?;
+        watch(&pidfd, registry, token)?;
+        self.by_token.insert(token, Process { pid, pidfd, started, blocks });
+        self.note(pid, note).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write {}: {error}", note.path.display()))
+        })?;
+        held.let_go().map_err(io::Error::other)?;
+        Ok(pid)
     }
 
     /// Writes the note of a tender, in place of the one before.
@@ -143,7 +135,7 @@ impl Processes {
             return Ok((pid, Fate::Ended(identity::exit_of_stranger(&pidfd, pid))));
         }
         watch(&pidfd, registry, token)?;
-        self.by_token.insert(token, Process { pid, pidfd, started: noted.started });
+        self.by_token.insert(token, Process { pid, pidfd, started: noted.started, blocks: Vec::new() });
         Ok((pid, Fate::Runs))
     }
 
@@ -170,6 +162,7 @@ impl Processes {
         if let Some(process) = self.by_token.remove(&token) {
             // A pidfd of a process that was waited for stays readable.
             _ = registry.deregister(&mut SourceFd(&process.pidfd.as_raw_fd()));
+            take_blocks(&process.blocks);
         }
     }
 
@@ -201,63 +194,64 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-fn command(spawn: &Spawn) -> io::Result<Command> {
+/// Makes the process of a tender, and gives it to `note` while it waits.
+fn with_held<T>(
+    confinement: &Confinement,
+    spawn: &Spawn,
+    needs: &[PathBuf],
+    note: impl FnOnce(Held<'_>) -> io::Result<T>,
+) -> io::Result<T> {
     // Open for reading too: a tender whose console daemon is gone waits for it instead of dying of SIGPIPE.
     let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&spawn.fifo)?;
     let mut cpus = CpuSet::new();
     for cpu in &spawn.cpus {
         cpus.set(*cpu)?;
     }
-    let mut command = Command::new(&spawn.tender);
-    command
-        .args(spawn.arguments.iter().map(|argument| OsStr::from_bytes(argument)))
-        .env_clear()
-        .current_dir("/")
-        .stdin(fifo.try_clone()?)
-        .stdout(fifo.try_clone()?)
-        .stderr(fifo);
-    sys::prepare_tender(&mut command, cpus);
-    Ok(command)
+    let tender = Launch {
+        program: &spawn.tender,
+        arguments: &spawn.arguments,
+        streams: [fifo.as_fd(), fifo.as_fd(), fifo.as_fd()],
+        cpus: Some(&cpus),
+        own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
+        limits: limits(spawn)?,
+    };
+    note(hold(confinement, &tender).map_err(io::Error::other)?)
 }
 
-#[cfg(test)]
-mod tests {
-    use nix::unistd::{getpgid, getsid};
+fn view(tender: &Path, needs: &[PathBuf], reach: &Reach) -> View {
+    let readable = needs.iter().map(PathBuf::as_path).chain([tender, &reach.image]);
+    let view = readable.fold(View::default(), View::read);
+    let view = reach.blocks.iter().fold(view, |view, block| view.write(block));
+    view.taps(reach.taps).virtual_machines(reach.virtual_machines)
+}
 
-    use super::*;
-
-    /// Starts a program that makes a file, and does with it what `then` does while it is held back.
-    fn hold(then: impl FnOnce(UnixStream, u32)) -> (io::Result<std::process::ExitStatus>, bool) {
-        let directory = tempfile::tempdir().unwrap();
-        let marker = directory.path().join("ran");
-        let mut command = Command::new("touch");
-        command.arg(&marker);
-        let mut held = sys::hold_back(&mut command).unwrap();
-        let started = thread::scope(|scope| {
-            let spawning = scope.spawn(move || command.spawn());
-            let mut pid = [0; 4];
-            held.read_exact(&mut pid).unwrap();
-            assert!(!marker.exists());
-            then(held, u32::from_ne_bytes(pid));
-            spawning.join().unwrap()
-        });
-        (started.and_then(|mut child| child.wait()), marker.exists())
+fn limits(spawn: &Spawn) -> io::Result<Limits> {
+    let address_space = Some(spawn.reach.memory.saturating_mul(MB).saturating_add(TENDER_SPACE));
+    if spawn.user.is_none() {
+        // Others of this user count, too, and its files are no concern of ours.
+        return Ok(Limits { address_space, ..Limits::default() });
     }
-
-    #[test]
-    fn a_process_that_is_let_go_runs_in_a_session_of_its_own() {
-        let (status, ran) = hold(|mut held, pid| {
-            let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-            assert_eq!((getsid(Some(pid)), getpgid(Some(pid))), (Ok(pid), Ok(pid)));
-            held.write_all(&[1]).unwrap();
-        });
-        assert!(status.unwrap().success() && ran);
+    // Block devices do not grow.
+    let mut file_size = 0;
+    for block in &spawn.reach.blocks {
+        file_size = file_size.max(fs::metadata(block)?.len());
     }
+    Ok(Limits { address_space, file_size: Some(file_size), processes: Some(TENDER_PROCESSES) })
+}
 
-    #[test]
-    fn a_process_that_is_not_let_go_ends_without_having_run() {
-        // As when the daemon is killed before the note is written.
-        let (status, ran) = hold(|held, _| drop(held));
-        assert!(status.is_err() && !ran, "{status:?}");
+/// Makes block devices, which nobody else may open, those of a tender's user.
+fn give_blocks(blocks: &[PathBuf], user: Option<u32>) -> Result<(), TaskFailure> {
+    let Some(user) = user else { return Ok(()) };
+    blocks.iter().try_for_each(|block| {
+        let given = fchownat(AT_FDCWD, block, Some(Uid::from_raw(user)), None, AtFlags::AT_SYMLINK_NOFOLLOW);
+        given.map_err(|error| failure("cannot give its tender the block device", block, &error))
+    })
+}
+
+/// Makes them those of the daemon again. One that cannot be is that of a user whom nobody is: the next who
+/// gets that id does not have it in his view, and whoever gets the device makes it his.
+fn take_blocks(blocks: &[PathBuf]) {
+    for block in blocks {
+        _ = fchownat(AT_FDCWD, block, Some(Uid::effective()), None, AtFlags::AT_SYMLINK_NOFOLLOW);
     }
 }

@@ -1,24 +1,19 @@
-//! The system calls that need unsafe code: taps by ioctl, and what a tender does between fork and exec.
+//! The system calls that need unsafe code: ioctls of taps and pidfds.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
-use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::signal::SigSet;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::unistd::{Pid, setsid};
 
 /// The device that makes taps.
 const TUN: &str = "/dev/net/tun";
 
 nix::ioctl_write_ptr_bad!(tunsetiff, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_write_int_bad!(tunsetpersist, libc::TUNSETPERSIST);
+nix::ioctl_write_int_bad!(tunsetowner, libc::TUNSETOWNER);
+nix::ioctl_write_ptr_bad!(siocethtool, SIOCETHTOOL, libc::ifreq);
 nix::ioctl_readwrite!(pidfd_get_info, 0xff, 11, PidfdInfo);
 nix::ioctl_readwrite_bad!(siocgifflags, libc::SIOCGIFFLAGS, libc::ifreq);
 nix::ioctl_write_ptr_bad!(siocsifflags, libc::SIOCSIFFLAGS, libc::ifreq);
@@ -27,6 +22,9 @@ nix::ioctl_write_ptr_bad!(siocbraddif, SIOCBRADDIF, libc::ifreq);
 
 /// Not in libc: linux/sockios.h.
 const SIOCBRADDIF: libc::c_int = 0x89a2;
+const SIOCETHTOOL: libc::c_int = 0x8946;
+/// Commands of SIOCETHTOOL (linux/ethtool.h): generic segmentation and receive offload.
+const OFFLOADS: [u32; 2] = [0x24, 0x2c];
 
 /// Not in libc: linux/pidfd.h, the first version of the structure. Only two fields are of interest.
 #[repr(C)]
@@ -71,14 +69,38 @@ fn attach(name: &str) -> io::Result<(File, String)> {
     Ok((tun, interface_name(&request)))
 }
 
-/// Makes a persistent tap of a name that matches `pattern`, and returns the name. Until `mark` has succeeded it
-/// is gone with this process.
-pub(crate) fn make_tap(pattern: &str, mark: impl FnOnce(&str) -> io::Result<()>) -> io::Result<String> {
+/// Makes a persistent tap of a name that matches `pattern`, which `owner` may open, and returns the name. Until
+/// `mark` has succeeded it is gone with this process.
+pub(crate) fn make_tap(
+    pattern: &str,
+    owner: Option<u32>,
+    mark: impl FnOnce(&str) -> io::Result<()>,
+) -> io::Result<String> {
     let (tun, name) = attach(pattern)?;
     mark(&name)?;
+    if let Some(owner) = owner {
+        let owner = libc::c_int::try_from(owner).map_err(io::Error::other)?;
+        // SAFETY: `tun` is open and attached; the argument is a plain number.
+        unsafe { tunsetowner(tun.as_raw_fd(), owner) }?;
+    }
     // SAFETY: `tun` is open and attached; the argument is a plain number.
     unsafe { tunsetpersist(tun.as_raw_fd(), 1) }?;
     Ok(name)
+}
+
+/// Has each packet pass as it was sent, none cut or put together on the way. A tender does this, too, where
+/// it may; it takes a capability.
+pub(crate) fn switch_offloads_off(name: &str) -> io::Result<()> {
+    let control = control()?;
+    for command in OFFLOADS {
+        // `struct ethtool_value`: command, value.
+        let mut value: [u32; 2] = [command, 0];
+        let mut request = request(name)?;
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: `control` is open; `request` and the value that it points to outlive the call.
+        unsafe { siocethtool(control.as_raw_fd(), &raw const request) }?;
+    }
+    Ok(())
 }
 
 /// Ends the persistence of a tap, which removes it when nobody has it open.
@@ -122,27 +144,6 @@ pub(crate) fn join_bridge(bridge: &str, tap: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the process that `command` starts a session of its own, so that no signal to this one's group or terminal
-/// reaches it, and has it wait: it writes its id (a u32) to the socket that is returned and goes on when an octet
-/// comes. When the socket is closed instead, also by the end of this process, it ends.
-pub(crate) fn hold_back(command: &mut Command) -> io::Result<UnixStream> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let inherited = ours.as_raw_fd();
-    // SAFETY: between fork and exec the closure makes five system calls, which are safe after a fork, and
-    // neither allocates nor locks. The descriptor that it closes is the child's own copy, which nothing
-    // there uses; it was open at the fork, as the caller keeps the socket until the process was started.
-    unsafe {
-        command.pre_exec(move || {
-            // Else it would keep its own end from being seen closed.
-            libc::close(inherited);
-            setsid()?;
-            (&theirs).write_all(&std::process::id().to_ne_bytes())?;
-            (&theirs).read_exact(&mut [0])
-        });
-    }
-    Ok(ours)
-}
-
 /// How a process ended that was waited for by its parent, as waitpid tells; `None` where that is not so yet,
 /// nobody had this descriptor open then, or (an error) the kernel is older than 6.15.
 pub(crate) fn exit_status(pidfd: impl AsFd) -> io::Result<Option<libc::c_int>> {
@@ -151,27 +152,4 @@ pub(crate) fn exit_status(pidfd: impl AsFd) -> io::Result<Option<libc::c_int>> {
     // the kernel may write; every bit pattern is valid for its fields.
     unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut info) }?;
     Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
-}
-
-/// Pins the process that `command` starts to `cpus`, unblocks its signals, and leaves it no descriptor but the
-/// standard three, also none that this process inherited.
-pub(crate) fn prepare_tender(command: &mut Command, cpus: CpuSet) {
-    // SAFETY: between fork and exec the closure makes three system calls, which are safe after a fork, and
-    // neither allocates nor locks: the set was made before. Marking descriptors to be closed by exec takes
-    // none away from whoever owns it here.
-    unsafe {
-        command.pre_exec(move || {
-            // This daemon reads its signals from a descriptor and has them blocked; a tender must end by them.
-            SigSet::empty().thread_set_mask()?;
-            sched_setaffinity(Pid::from_raw(0), &cpus)?;
-            let all = libc::c_uint::MAX;
-            Errno::result(libc::syscall(
-                libc::SYS_close_range,
-                3 as libc::c_uint,
-                all,
-                libc::CLOSE_RANGE_CLOEXEC,
-            ))?;
-            Ok(())
-        });
-    }
 }

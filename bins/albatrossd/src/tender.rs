@@ -1,13 +1,12 @@
-//! Which tender runs an image. Asking one for its version takes a while, so it is done beside the loop and
-//! remembered.
+//! Which tender runs an image, and what it needs to start. Asking one for its version takes a while, so it is
+//! done beside the loop and remembered.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -15,8 +14,13 @@ use std::thread;
 use albatross_core::image::Target;
 use albatross_core::vmmd::{Outcome, TaskFailure, TaskId};
 use mio::Waker;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::process::{PidfdFlags, pidfd_open};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::pipe2;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::confine::{Confinement, Launch, Limits, Needs, View, launch, needs};
 
 /// How long a tender may take to tell its version, in milliseconds. It prints two lines.
 const VERSION_PATIENCE: u16 = 5000;
@@ -25,14 +29,15 @@ const VERSION_OUTPUT: u64 = 4096;
 /// The tender that ships with albatross, and the directory where packages put it.
 const OWN_TENDER: &str = "albatross-spt";
 const LIBEXEC: &str = "/usr/libexec/albatross";
-/// The version of the spt interface that it speaks.
-const OWN_ABI: u32 = 2;
+/// Octets of address space for a tender that tells its version.
+const VERSION_SPACE: u64 = 256 * 1024 * 1024;
 
 /// Finds tenders.
 pub(crate) struct Tenders {
     dbdir: PathBuf,
-    /// What each program said, with what tells whether it is still the same program.
-    known: HashMap<PathBuf, (Identity, Option<u32>)>,
+    confinement: Arc<Confinement>,
+    /// What is known of each program, with what tells whether it is still the same program.
+    known: HashMap<PathBuf, (Identity, Known)>,
     waker: Arc<Waker>,
     sender: Sender<Answer>,
     answers: Receiver<Answer>,
@@ -40,18 +45,31 @@ pub(crate) struct Tenders {
 
 type Identity = (u64, u64, i64, i64, u64);
 
+/// What is known of a program.
+struct Known {
+    /// The version that it told.
+    version: Option<u32>,
+    /// What it needs to start, where tenders are confined.
+    needs: Needs,
+}
+
 struct Answer {
     task: TaskId,
     target: Target,
     wanted: u32,
-    asked: Vec<(PathBuf, Identity, Option<u32>)>,
+    asked: Vec<(PathBuf, Identity, Result<Known, String>)>,
     candidates: Vec<PathBuf>,
 }
 
 impl Tenders {
-    pub(crate) fn new(dbdir: &Path, waker: Arc<Waker>) -> Self {
+    pub(crate) fn new(dbdir: &Path, confinement: Arc<Confinement>, waker: Arc<Waker>) -> Self {
         let (sender, answers) = mpsc::channel();
-        Self { dbdir: dbdir.to_owned(), known: HashMap::new(), waker, sender, answers }
+        Self { dbdir: dbdir.to_owned(), confinement, known: HashMap::new(), waker, sender, answers }
+    }
+
+    /// What the tender needs to start, if that is known.
+    pub(crate) fn needs(&self, tender: &Path) -> &[PathBuf] {
+        self.known.get(tender).map_or(&[], |(_, known)| &known.needs)
     }
 
     /// Looks for a tender; an answer at once, or later from [`Self::answers`].
@@ -70,16 +88,18 @@ impl Tenders {
                 ))));
             }
         };
-        let unknown: Vec<PathBuf> =
-            candidates.iter().filter(|path| self.version(path).is_none()).cloned().collect();
+        let unknown: Vec<PathBuf> = candidates.iter().filter(|path| !self.is_known(path)).cloned().collect();
         if unknown.is_empty() {
-            return Some(self.choose(&candidates, target, abi_version));
+            return Some(self.choose(&candidates, target, abi_version, &[]));
         }
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
+        let confinement = Arc::clone(&self.confinement);
         let ask = move || {
-            let asked = unknown
-                .into_iter()
-                .filter_map(|path| Some((path.clone(), identity(&path)?, ask_version(&path))));
+            let asked = unknown.into_iter().filter_map(|path| {
+                let found = identity(&path)?;
+                let known = ask(&confinement, &path);
+                Some((path, found, known))
+            });
             let answer = Answer { task, target, wanted: abi_version, asked: asked.collect(), candidates };
             // The daemon is over where nobody receives any more.
             _ = sender.send(answer);
@@ -98,33 +118,41 @@ impl Tenders {
         let answers: Vec<Answer> = self.answers.try_iter().collect();
         let mut done = Vec::new();
         for Answer { task, target, wanted, asked, candidates } in answers {
-            for (path, identity, version) in asked {
-                self.known.insert(path, (identity, version));
+            let mut failures = Vec::new();
+            for (path, identity, known) in asked {
+                match known {
+                    Ok(known) => _ = self.known.insert(path, (identity, known)),
+                    Err(why) => failures.push(why),
+                }
             }
-            done.push((task, self.choose(&candidates, target, wanted)));
+            done.push((task, self.choose(&candidates, target, wanted, &failures)));
         }
         done
     }
 
-    /// The version that this program told, if it is known and the program is still the same.
-    fn version(&self, path: &Path) -> Option<Option<u32>> {
-        let (known, version) = self.known.get(path)?;
-        (identity(path).as_ref() == Some(known)).then_some(*version)
+    /// Whether the program was asked, and still is the same.
+    fn is_known(&self, path: &Path) -> bool {
+        self.known.get(path).is_some_and(|(known, _)| identity(path).as_ref() == Some(known))
     }
 
-    fn choose(&self, candidates: &[PathBuf], target: Target, wanted: u32) -> Result<Outcome, TaskFailure> {
+    fn choose(
+        &self,
+        candidates: &[PathBuf],
+        target: Target,
+        wanted: u32,
+        failures: &[String],
+    ) -> Result<Outcome, TaskFailure> {
         let fits =
-            |path: &&PathBuf| self.known.get(*path).is_some_and(|(_, version)| *version == Some(wanted));
+            |path: &&PathBuf| self.known.get(*path).is_some_and(|(_, known)| known.version == Some(wanted));
         if let Some(path) = candidates.iter().find(fits) {
             return Ok(Outcome::Tender(path.clone()));
         }
-        match own_tender() {
-            Some(own) if target == Target::Spt && wanted == OWN_ABI => Ok(Outcome::Tender(own)),
-            _ => Err(TaskFailure(format!(
-                "no tender for {target} images of ABI version {wanted}: install solo5-{target}, or put it into {}",
-                self.dbdir.display()
-            ))),
-        }
+        let failures: String = failures.iter().flat_map(|why| ["; ", why]).collect();
+        Err(TaskFailure(format!(
+            "no tender for {target} images of ABI version {wanted}: install solo5-{target}, or put it into \
+             {}{failures}",
+            self.dbdir.display()
+        )))
     }
 
     /// The executables that may do, in the order of preference.
@@ -138,6 +166,9 @@ impl Tenders {
             all.extend(directories.iter().map(|directory| directory.join(&name)));
         }
         all.retain(|path| is_executable(path));
+        if target == "spt" {
+            all.extend(own_tender());
+        }
         all
     }
 }
@@ -157,28 +188,48 @@ fn own_tender() -> Option<PathBuf> {
     beside.into_iter().chain([Path::new(LIBEXEC).join(OWN_TENDER)]).find(|path| is_executable(path))
 }
 
-/// Runs `tender --version` and reads the line `ABI version N` from what it prints.
-fn ask_version(tender: &Path) -> Option<u32> {
-    let mut command = Command::new(tender);
-    command.arg("--version").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().ok()?;
-    let ended = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).is_some_and(|pid| {
-        pidfd_open(pid, PidfdFlags::empty()).is_ok_and(|pidfd| {
-            let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            poll(&mut ready, PollTimeout::from(VERSION_PATIENCE)).is_ok_and(|count| count > 0)
-        })
-    });
-    if !ended {
-        _ = child.kill();
+/// Finds out what `tender` needs to start, and its version. An error says why it cannot be started; one that
+/// starts and tells no version is known to have none.
+fn ask(confinement: &Confinement, tender: &Path) -> Result<Known, String> {
+    let needs = match confinement.users {
+        Some(_) => needs(tender).map_err(|error| error.to_string())?,
+        None => Needs::new(),
+    };
+    let version =
+        ask_version(confinement, tender, &needs).map_err(|error| format!("{}: {error}", tender.display()))?;
+    Ok(Known { version, needs })
+}
+
+/// Runs `tender --version`, confined like any other, and reads the line `ABI version N` from what it prints.
+fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::Result<Option<u32>> {
+    let null = File::open("/dev/null")?;
+    // What fits into a pipe is there when it has ended, and more is of no interest.
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let view = || needs.iter().fold(View::default().read(tender), |view, path| view.read(path));
+    let asked = Launch {
+        program: tender,
+        arguments: &[b"--version".to_vec()],
+        streams: [null.as_fd(), writer.as_fd(), writer.as_fd()],
+        cpus: None,
+        own: confinement.users.map(|range| (view(), range.readers())),
+        limits: Limits { address_space: Some(VERSION_SPACE), ..Limits::default() },
+    };
+    let pid = launch(confinement, &asked).map_err(io::Error::other)?;
+    let pidfd =
+        pidfd_open(Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty());
+    let pidfd = pidfd.inspect_err(|_| _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL))?;
+    let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ready, PollTimeout::from(VERSION_PATIENCE)).is_ok_and(|count| count == 0) {
+        _ = pidfd_send_signal(&pidfd, Signal::KILL);
     }
-    if !child.wait().ok()?.success() {
-        return None;
+    if !matches!(waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED)?, WaitStatus::Exited(_, 0)) {
+        return Ok(None);
     }
     let mut printed = Vec::new();
-    // Both are read after the end: what fits into a pipe is there, and more is of no interest.
-    child.stdout.take()?.take(VERSION_OUTPUT).read_to_end(&mut printed).ok()?;
-    child.stderr.take()?.take(VERSION_OUTPUT).read_to_end(&mut printed).ok()?;
-    abi_version(&String::from_utf8_lossy(&printed))
+    match File::from(reader).take(VERSION_OUTPUT).read_to_end(&mut printed) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(abi_version(&String::from_utf8_lossy(&printed))),
+    }
 }
 
 fn abi_version(printed: &str) -> Option<u32> {

@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::thread;
@@ -42,6 +43,10 @@ impl Daemon {
     }
 
     fn start_with(prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_as(prepare, Self::spawn)
+    }
+
+    fn start_as(prepare: impl FnOnce(&Path), spawn: impl FnOnce(&Path) -> Child) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for part in ["run/util", "run/fifo", "db", "path"] {
             fs::create_dir_all(directory.path().join(part)).unwrap();
@@ -49,23 +54,25 @@ impl Daemon {
         prepare(directory.path());
         let listener = UnixListener::bind(directory.path().join("run/util/console.sock")).unwrap();
         thread::spawn(move || listener.incoming().for_each(|stream| console(stream.unwrap())));
-        let process = Self::spawn(directory.path());
+        let process = spawn(directory.path());
         let mut daemon = Self { directory, process };
         daemon.wait_for("the socket", |daemon| UnixStream::connect(daemon.socket()).ok());
         daemon
     }
 
+    /// Unconfined: the stand-ins are scripts, which have nothing to run in a view of their own.
     fn spawn(directory: &Path) -> Child {
-        Process::new(env!("CARGO_BIN_EXE_albatrossd"))
-            .args(["-vv", "--tmpdir"])
-            .arg(directory.join("run"))
-            .arg("--dbdir")
-            .arg(directory.join("db"))
+        Self::command(directory).arg("--unconfined").spawn().unwrap()
+    }
+
+    fn command(directory: &Path) -> Process {
+        let mut command = Process::new(env!("CARGO_BIN_EXE_albatrossd"));
+        command.args(["-vv", "--tmpdir"]).arg(directory.join("run")).arg("--dbdir").arg(directory.join("db"));
+        command
             .env("PATH", directory.join("path"))
             .stdout(fs::File::options().create(true).append(true).open(directory.join("log")).unwrap())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap()
+            .stdin(Stdio::null());
+        command
     }
 
     fn path(&self, below: &str) -> PathBuf {
@@ -270,6 +277,43 @@ fn sigterm_frees_everything_and_the_next_start_brings_it_back() {
     });
     assert_eq!(daemon.ask(":hello", Command::Unikernel(UnikernelCommand::Destroy)), "destroyed unikernel");
     assert!(daemon.files("run/fifo").is_empty() && daemon.files("db/images").is_empty());
+}
+
+/// As another user than root it does what it can, and says what it cannot.
+#[test]
+fn an_ordinary_user_gives_a_tender_what_he_can() {
+    // Where the tests run as an ordinary user, that one is as good.
+    let (root, user) = (nix::unistd::geteuid().is_root(), 61_999);
+    let prepare = |directory: &Path| tender(&directory.join("db/solo5-spt"), "echo ABI version 2");
+    let spawn = |directory: &Path| {
+        let mut command = Daemon::command(directory);
+        if root {
+            for part in ["", "run", "run/util", "run/fifo", "db"] {
+                std::os::unix::fs::chown(directory.join(part), Some(user), Some(user)).unwrap();
+            }
+            let socket = directory.join("run/util/console.sock");
+            fs::set_permissions(socket, fs::Permissions::from_mode(0o666)).unwrap();
+            command.uid(user).gid(user);
+        }
+        command.spawn().unwrap()
+    };
+    let mut daemon = Daemon::start_as(prepare, spawn);
+    assert_eq!(daemon.create(":hello", &[]), "created unikernel");
+    daemon.wait_for("tender", |daemon| fs::read_to_string(daemon.path("db/solo5-spt.seen")).ok());
+    let log = daemon.log();
+    assert_eq!(log.matches("not root: tenders run as this user").count(), 1, "{log}");
+    let started = log.split("started as process ").nth(1).unwrap();
+    let pid = started.lines().next().unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let cores: Vec<&str> = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(cores[4..6], ["0", "0"]);
 }
 
 #[test]

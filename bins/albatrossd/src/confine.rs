@@ -1,0 +1,87 @@
+//! Confinement: what a tender and this daemon can do and see, so that a guest that breaks out of its tender
+//! finds nothing to take. `docs/threat-model.md` says what each measure stops.
+//!
+//! [`view`] is what a tender sees of the file system, [`child`] how its process gives up everything
+//! else before it becomes the tender, [`filter`] the system calls that remain, [`privilege`] what this daemon
+//! keeps of root's power, [`needs`] the files without which a tender does not start.
+
+mod child;
+mod filter;
+mod launch;
+mod needs;
+mod privilege;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use albatross_core::vmmd::UserRange;
+use albatross_driver::logging::Logger;
+use nix::unistd::geteuid;
+use seccompiler::BpfProgram;
+
+use crate::files::named;
+
+pub(crate) use child::Limits;
+pub(crate) use launch::{Held, Launch, hold, launch};
+pub(crate) use needs::{Needs, needs};
+pub(crate) use view::View;
+
+/// Whether and how tenders are confined.
+#[derive(Debug)]
+pub(crate) struct Confinement {
+    /// The user ids of tenders; `None` where they run as this daemon's user and see what it sees.
+    pub(crate) users: Option<UserRange>,
+    /// An empty directory, over which each tender's view is laid, where nobody but that tender sees it.
+    pub(crate) stage: PathBuf,
+    /// What is taken from a tender of the system calls that are left to this daemon.
+    pub(crate) filter: BpfProgram,
+}
+
+impl Confinement {
+    /// Confines this daemon, and finds out how tenders are to be.
+    ///
+    /// Before any thread is started: capabilities and filters belong to a thread and those it starts.
+    ///
+    /// # Errors
+    /// As root, where the system does not allow it; the error says what to do.
+    pub(crate) fn begin(dbdir: &Path, users: Option<UserRange>, log: &Logger) -> io::Result<Self> {
+        let stage = dbdir.join("stage");
+        let filter = filter::tender().map_err(io::Error::other)?;
+        let users = match users {
+            Some(range) if geteuid().is_root() => Some(range),
+            Some(_) => {
+                log.warning(
+                    "not root: tenders run as this user and see what it sees; they get no new privileges, \
+                     fewer system calls, and no descriptor but their console",
+                );
+                None
+            }
+            None => {
+                log.warning("--unconfined: tenders run as this user and see what it sees");
+                None
+            }
+        };
+        if users.is_some() {
+            make(&stage).map_err(|error| named(&stage, &error))?;
+            privilege::give_up().map_err(hint)?;
+            filter::install(&filter::daemon().map_err(io::Error::other)?)?;
+        }
+        Ok(Self { users, stage, filter })
+    }
+}
+
+fn make(stage: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(stage)
+}
+
+fn hint(error: io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("cannot confine this daemon: {error}; where that is not possible, give --unconfined"),
+    )
+}

@@ -1,0 +1,170 @@
+//! Starts a program as [`super::child`] describes.
+
+use std::ffi::CString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::sched::CpuSet;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
+
+use super::Confinement;
+use super::child::{Failed, Limits, Own, Ready, Step, become_tender};
+use super::view::{View, ViewError};
+
+/// What is to be started.
+pub(crate) struct Launch<'a> {
+    /// The program.
+    pub(crate) program: &'a Path,
+    /// Its arguments without its name.
+    pub(crate) arguments: &'a [Vec<u8>],
+    /// Standard input, output and error.
+    pub(crate) streams: [BorrowedFd<'a>; 3],
+    /// The cpus that it is pinned to.
+    pub(crate) cpus: Option<&'a CpuSet>,
+    /// What it sees, and the user and group id that it runs under; `None`: it is not confined but by limits.
+    pub(crate) own: Option<(View, u32)>,
+    /// What it may use.
+    pub(crate) limits: Limits,
+}
+
+/// Why a program was not started.
+#[derive(Debug)]
+pub(crate) enum LaunchError {
+    /// What it is to see cannot be shown.
+    View(ViewError),
+    /// An argument has a zero octet in it.
+    Argument,
+    /// There is no process, or no pipe to it.
+    Fork(io::Error),
+    /// The process came as far as this step; for an entry of the view, which one.
+    Step(&'static str, Option<String>, io::Error),
+}
+
+/// A process that is made ready and waits. It is ended when this is dropped, and ends itself when this process
+/// does.
+pub(crate) struct Held<'a> {
+    pid: Pid,
+    report: File,
+    go: File,
+    ready: Ready<'a>,
+    waited_for: bool,
+}
+
+/// Starts it, and returns its process id when it has become the program.
+pub(crate) fn launch(confinement: &Confinement, launch: &Launch<'_>) -> Result<Pid, LaunchError> {
+    hold(confinement, launch)?.let_go()
+}
+
+/// Makes a process that does everything up to the program, and waits there.
+pub(crate) fn hold<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<Held<'a>, LaunchError> {
+    let ready = make_ready(confinement, launch)?;
+    let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|error| LaunchError::Fork(error.into()));
+    let ((report, reporter), (waiter, go)) = (pipe()?, pipe()?);
+    // SAFETY: the child makes system calls only, on what was made ready here, and never returns.
+    match unsafe { fork() }.map_err(|error| LaunchError::Fork(error.into()))? {
+        ForkResult::Child => {
+            // Else it would keep its own end from being seen closed.
+            drop(go);
+            report_and_end(&become_tender(&ready, &waiter), reporter)
+        }
+        ForkResult::Parent { child: pid } => {
+            Ok(Held { pid, report: report.into(), go: go.into(), ready, waited_for: false })
+        }
+    }
+}
+
+fn make_ready<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<Ready<'a>, LaunchError> {
+    let c_string = |octets: &[u8]| CString::new(octets).map_err(|_| LaunchError::Argument);
+    let program = c_string(launch.program.as_os_str().as_bytes())?;
+    let mut arguments = vec![program.clone()];
+    for argument in launch.arguments {
+        arguments.push(c_string(argument)?);
+    }
+    let own = match &launch.own {
+        None => None,
+        Some((view, user)) => {
+            let view = view.plan(&confinement.stage).map_err(LaunchError::View)?;
+            Some(Own { view, user: *user, filter: &confinement.filter })
+        }
+    };
+    let pointers = arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
+    let (streams, cpus, limits) = (launch.streams, launch.cpus, launch.limits);
+    Ok(Ready { program, pointers, _arguments: arguments, streams, cpus, own, limits })
+}
+
+impl Held<'_> {
+    /// Its process id.
+    pub(crate) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Lets it become the program; returns when it has.
+    pub(crate) fn let_go(mut self) -> Result<Pid, LaunchError> {
+        // One that has failed before does not hear it, and has said why.
+        _ = self.go.write_all(&[1]);
+        let mut report = [0; Failed::LENGTH];
+        let mut length = 0;
+        while let Some(rest) = report.get_mut(length..).filter(|rest| !rest.is_empty()) {
+            match self.report.read(rest) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(LaunchError::Fork(error)),
+            }
+        }
+        if length == 0 {
+            // Closed by exec. Also where it was killed before: then its end is seen as that of a tender.
+            self.waited_for = true;
+            return Ok(self.pid);
+        }
+        let failed = (length == report.len()).then(|| Failed::decode(report)).flatten();
+        let failed = failed.ok_or_else(|| LaunchError::Fork(io::ErrorKind::InvalidData.into()))?;
+        let source = io::Error::from_raw_os_error(failed.errno);
+        Err(LaunchError::Step(failed.step.text(), entry(&failed, &self.ready), source))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if !self.waited_for {
+            // It is our child and was not waited for, so the id is still its own.
+            _ = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL);
+            _ = waitpid(self.pid, None);
+        }
+    }
+}
+
+/// In the child: tells the parent what failed.
+fn report_and_end(failed: &Failed, writer: OwnedFd) -> ! {
+    // Nobody is left to tell that this fails, too; the parent sees the end.
+    _ = File::from(writer).write_all(&failed.encode());
+    // SAFETY: ends the process without running any code that belongs to the parent.
+    unsafe { libc::_exit(127) }
+}
+
+/// What was to be put into the view.
+fn entry(failed: &Failed, ready: &Ready<'_>) -> Option<String> {
+    let plan = &ready.own.as_ref().filter(|_| failed.step == Step::Entry)?.view;
+    let place = plan.entries.get(usize::from(failed.entry))?.place().to_string_lossy().into_owned();
+    Some(place.strip_prefix(&*plan.stage.to_string_lossy()).map_or_else(|| place.clone(), str::to_owned))
+}
+
+impl fmt::Display for LaunchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::View(error) => error.fmt(f),
+            Self::Argument => f.write_str("an argument has a zero octet in it"),
+            Self::Fork(error) => write!(f, "making a process: {error}"),
+            Self::Step(step, Some(what), error) => write!(f, "{step} {what}: {error}"),
+            Self::Step(step, None, error) => write!(f, "{step}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LaunchError {}
