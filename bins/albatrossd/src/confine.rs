@@ -3,7 +3,7 @@
 //!
 //! [`view`] is what a tender sees of the file system, [`child`] how its process gives up everything
 //! else before it becomes the tender, [`filter`] the system calls that remain, [`privilege`] what this daemon
-//! keeps of root's power, [`needs`] the files without which a tender does not start.
+//! keeps of root's power, [`mod@needs`] the files without which a tender does not start.
 
 mod child;
 mod filter;
