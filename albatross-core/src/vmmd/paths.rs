@@ -7,6 +7,9 @@ use albatross_proto::{
 };
 use proptest::prelude::*;
 
+use albatross_proto::reply::Exit;
+use albatross_proto::state::Record;
+
 use super::*;
 
 const IMAGE: &[u8] = include_bytes!("../../../testdata/images/spt-net-service.elf");
