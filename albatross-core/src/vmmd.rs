@@ -441,7 +441,7 @@ impl Config {
         self.images().join(hex)
     }
 
-    /// The record of what is to run ([`Record`], kept as [`crate::journal`] tells).
+    /// The record of what is to run ([`albatross_proto::state::Record`], kept as [`crate::journal`] tells).
     #[must_use]
     pub fn record(&self) -> PathBuf {
         self.dbdir.join("record")
