@@ -70,6 +70,9 @@ impl Confinement {
             make(&stage).map_err(|error| named(&stage, &error))?;
             privilege::give_up().map_err(hint)?;
             filter::install(&filter::daemon().map_err(io::Error::other)?)?;
+            log.info(
+                "tenders get no control group; limits of their address space and processes hold instead",
+            );
         }
         Ok(Self { users, stage, filter })
     }
