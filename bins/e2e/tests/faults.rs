@@ -1,6 +1,7 @@
-//! albatrossd killed before each system call that changes something, while it carries out a command: what it
-//! has acknowledged is there afterwards, what it has not is there wholly or not at all, and nothing is left
-//! that belongs to nobody. Strace gives the kill, so it has to be there, and has to be allowed to trace.
+//! albatrossd killed before each system call that changes something, or that call failing, while it carries out
+//! a command: what it has acknowledged is there afterwards, what it has not is there wholly or not at all, and
+//! nothing is left that belongs to nobody. Strace makes the fault, so it has to be there, and has to be allowed
+//! to trace.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,7 +13,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
+use albatross_e2e::run::{kill, wait};
 use albatross_e2e::{Finished, Host, eventually, processes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -52,9 +55,12 @@ fn trace(host: &mut Host, options: &[&str]) -> Tracer {
 }
 
 fn end(Tracer(mut tracer, said): Tracer) {
-    // It lets go of what it traces.
+    // It lets go of what it traces. Where two threads of that were killed at once it may wait for ever; then the
+    // system lets go for it.
     processes::signal(i32::try_from(tracer.id()).unwrap(), Signal::SIGINT);
-    tracer.wait().unwrap();
+    if wait(&mut tracer, Duration::from_secs(5)).is_none() {
+        kill(&mut tracer);
+    }
     drop(said);
 }
 
@@ -95,36 +101,69 @@ fn policies(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// Carries out `command` again and again, with a kill before each of its system calls. `prepare` makes the
-/// host as it is before; `check` is told whether the command was acknowledged, with the next albatrossd there.
-fn at_every_call(prepare: impl Fn(&Host), command: impl Fn(&Host) -> Finished, check: impl Fn(&Host, bool)) {
+/// What happens to albatrossd when it enters a system call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It is killed.
+    Kill,
+    /// The call fails, and albatrossd goes on.
+    Error(&'static str),
+}
+
+impl Fault {
+    fn inject(self, name: &str, number: usize) -> String {
+        let what = match self {
+            Self::Kill => "signal=KILL".to_owned(),
+            Self::Error(errno) => format!("error={errno}"),
+        };
+        format!("inject={name}:{what}:when={number}")
+    }
+}
+
+/// Carries out `command` again and again, with a fault at each of its system calls. `prepare` makes the host
+/// as it is before; `check` is told whether the command was acknowledged, with the next albatrossd there.
+fn at_every_call(
+    fault: Fault,
+    prepare: impl Fn(&Host),
+    command: impl Fn(&Host) -> Finished,
+    check: impl Fn(&Host, bool),
+) {
     if !can_trace() {
         return;
     }
     let mut host = Host::for_test().unwrap();
     prepare(&host);
-    let calls = calls(&mut host, &command);
+    let mut calls = calls(&mut host, &command);
+    if fault != Fault::Kill {
+        // Threads wake each other by writing a number to themselves, which cannot fail; strace cannot tell
+        // that from a file.
+        calls.remove("write");
+    }
     println!("{calls:?}");
     assert!(calls.values().sum::<usize>() > 3, "hardly anything was traced");
-    let mut killed = 0;
+    let mut cut_short = 0;
     for (name, number) in calls.iter().flat_map(|(name, count)| (1..=*count).map(move |it| (name, it))) {
         prepare(&host);
-        let inject = format!("inject={name}:signal=KILL:when={number}");
-        let tracer = trace(&mut host, &["-o", "/dev/null", "-e", &inject]);
-        let acknowledged = command(&host).code == Some(0);
+        let tracer = trace(&mut host, &["-o", "/dev/null", "-e", &fault.inject(name, number)]);
+        let finished = command(&host);
+        let acknowledged = finished.code == Some(0);
         // A process that it started may have been the one that was killed, or none.
-        let killed_it = !host.albatrossd().unwrap().runs();
+        let survives = host.albatrossd().unwrap().runs();
         end(tracer);
+        if let Fault::Error(_) = fault {
+            assert!(survives, "{name} {number}: albatrossd ended:\n{}", host.log("albatrossd"));
+            host.client(&["info"]).unwrap().assert(0, "");
+        }
         host.take_albatrossd().unwrap().kill();
         host.start_albatrossd(&[]).unwrap();
-        println!("{name} {number}: killed: {killed_it}, acknowledged: {acknowledged}");
-        if killed_it {
-            killed += 1;
+        println!("{name} {number}: survives: {survives}, acknowledged: {acknowledged}");
+        cut_short += usize::from(!acknowledged);
+        if fault != Fault::Kill || !survives {
             check(&host, acknowledged);
         }
         settled(&host);
     }
-    assert!(killed > 3, "hardly anything was cut short: {killed}");
+    assert!(cut_short > 1, "hardly anything was cut short: {cut_short}");
 }
 
 /// Every tender, image, fifo and stored image belongs to what is on record, and to nothing else.
@@ -156,12 +195,19 @@ fn remove(host: &Host) {
     }
 }
 
+fn created(host: &Host, acknowledged: bool) {
+    let names = on_record(host);
+    assert!(names == ["a:it"] || names.is_empty() && !acknowledged, "{acknowledged}: {names:?}");
+}
+
+#[test]
+fn a_create_whose_system_calls_fail_is_there_or_not_at_all() {
+    at_every_call(Fault::Error("EIO"), remove, create, created);
+}
+
 #[test]
 fn a_create_is_there_or_not_at_all() {
-    at_every_call(remove, create, |host, acknowledged| {
-        let names = on_record(host);
-        assert!(names == ["a:it"] || names.is_empty() && !acknowledged, "{acknowledged}: {names:?}");
-    });
+    at_every_call(Fault::Kill, remove, create, created);
 }
 
 #[test]
@@ -172,6 +218,7 @@ fn what_was_destroyed_stays_so() {
         }
     };
     at_every_call(
+        Fault::Kill,
         prepare,
         |host| host.client(&["destroy", "a:it"]).unwrap(),
         |host, acknowledged| {
@@ -189,7 +236,7 @@ fn a_policy_is_there_or_not_at_all() {
         }
     };
     let add = |host: &Host| host.client(&["add-policy", "p", "3", "--mem", "64", "--cpu", "0"]).unwrap();
-    at_every_call(prepare, add, |host, acknowledged| {
+    at_every_call(Fault::Kill, prepare, add, |host, acknowledged| {
         let there = policies(host).iter().any(|path| path.trim_end_matches(':') == "p");
         assert!(there || !acknowledged, "acknowledged and not there");
     });
@@ -205,25 +252,39 @@ fn content(host: &Host) -> Vec<u8> {
     content
 }
 
+const SIZE: usize = 1024 * 1024;
+
+/// A file for the block device, all of one octet.
+fn file_of(host: &Host, octet: u8) -> String {
+    let path = host.work().join(format!("of-{octet}"));
+    std::fs::write(&path, vec![octet; SIZE]).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+fn make_disk(host: &Host) {
+    // Whether it is there already is of no matter.
+    host.client(&["create-block", "a:disk", "1"]).unwrap();
+    host.client(&["set-block", "a:disk", &file_of(host, 1)]).unwrap().assert(0, "set block device");
+}
+
+fn set_disk(host: &Host) -> Finished {
+    host.client(&["set-block", "a:disk", &file_of(host, 2)]).unwrap()
+}
+
+fn disk_is_whole(host: &Host, acknowledged: bool) {
+    let content = content(host);
+    let octet = content[0];
+    assert!(content.len() == SIZE && content.iter().all(|other| *other == octet), "some of both");
+    assert!(octet == 2 || octet == 1 && !acknowledged, "acknowledged and {octet}");
+    assert_eq!(processes::names_in(&host.dbdir().join("block")), ["a:disk"], "what is not whole is left");
+}
+
 #[test]
 fn a_block_device_has_its_old_or_its_new_content() {
-    const SIZE: usize = 1024 * 1024;
-    let file = |host: &Host, octet: u8| {
-        let path = host.work().join(format!("of-{octet}"));
-        std::fs::write(&path, vec![octet; SIZE]).unwrap();
-        path.to_string_lossy().into_owned()
-    };
-    let prepare = |host: &Host| {
-        // Whether it is there already is of no matter.
-        host.client(&["create-block", "a:disk", "1"]).unwrap();
-        host.client(&["set-block", "a:disk", &file(host, 1)]).unwrap().assert(0, "set block device");
-    };
-    let set = |host: &Host| host.client(&["set-block", "a:disk", &file(host, 2)]).unwrap();
-    at_every_call(prepare, set, |host, acknowledged| {
-        let content = content(host);
-        let octet = content[0];
-        assert!(content.len() == SIZE && content.iter().all(|other| *other == octet), "some of both");
-        assert!(octet == 2 || octet == 1 && !acknowledged, "acknowledged and {octet}");
-        assert_eq!(processes::names_in(&host.dbdir().join("block")), ["a:disk"], "what is not whole is left");
-    });
+    at_every_call(Fault::Kill, make_disk, set_disk, disk_is_whole);
+}
+
+#[test]
+fn a_block_device_keeps_its_content_when_the_disk_fails() {
+    at_every_call(Fault::Error("EIO"), make_disk, set_disk, disk_is_whole);
 }
