@@ -11,7 +11,7 @@
 //!   [`Revocation`](crate::certificate::Revocation) that [`certificate::verify`](crate::certificate::verify())
 //!   asks about every certificate of a chain. A list that has expired is still honoured for what it revokes:
 //!   who holds back new lists gains nothing.
-//! * [`accept()`] carries out the `revocation` command of a verified path.
+//! * [`accept()`] carries out the `revocation` command of a verified path, [`answer()`] is the reply.
 //!
 //! Lists are made by [`issue::ListIssuer`](crate::issue::ListIssuer). Nothing here reads a clock or a file:
 //! time is an argument, and so is the size of the largest list that is read. Rules: `docs/protocol.md`,
@@ -65,7 +65,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use accept::accept;
+pub use accept::{accept, answer};
 pub use entry::{Entries, Entry, Reason};
 pub use error::{ListError, ListErrorKind, RevocationError};
 pub(crate) use extensions::{CRL_NUMBER, REASON_CODE};

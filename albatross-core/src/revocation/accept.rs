@@ -1,6 +1,6 @@
 //! The `revocation` command.
 
-use albatross_proto::{Time, command::RevocationCommand};
+use albatross_proto::{Payload, Success, Text, Time, command::RevocationCommand};
 
 use super::{Installed, Issuers, RevocationError, RevocationStore};
 use crate::certificate::VerifiedPath;
@@ -20,4 +20,13 @@ pub fn accept(
 ) -> Result<Installed, RevocationError> {
     let RevocationCommand::Install(list) = command;
     store.install(list, Issuers::of_path(path), now)
+}
+
+/// What the client is answered: success without more, also where the list was on file already, or why not.
+#[must_use]
+pub fn answer(result: Result<Installed, RevocationError>) -> Payload<'static> {
+    match result {
+        Ok(Installed::First | Installed::Newer | Installed::Unchanged) => Payload::Success(Success::Empty),
+        Err(why) => Payload::Failure(Text::from(why.to_string())),
+    }
 }

@@ -7,9 +7,9 @@ use albatross_core::certificate::{
 };
 use albatross_core::issue::KeyKind;
 use albatross_core::revocation::{
-    Installed, Issuers, ListErrorKind, Loaded, RevocationError, RevocationStore, StoreLimits, accept,
+    Installed, Issuers, ListErrorKind, Loaded, RevocationError, RevocationStore, StoreLimits, accept, answer,
 };
-use albatross_proto::{Time, command::RevocationCommand};
+use albatross_proto::{Command, Header, Payload, Success, Time, Wire, command::RevocationCommand, extension};
 
 use super::forge::{AUTHORITY_KEY_ID, Forge, altered, entry, tlv, utc};
 use super::{Ca, key, now, path_of, root_of};
@@ -214,6 +214,39 @@ fn the_command_takes_lists_of_the_presented_chain() {
     let refused = send(bob.revoke(None, &[]).der());
     assert_eq!(refused, Err(RevocationError::UnknownIssuer { issuer: "CN=bob".into() }));
     assert_eq!(revoked_at(verify(&victim, &anchor, now(), &store)), Some(1));
+}
+
+/// The command as it comes in a leaf, and the reply as it goes back.
+#[test]
+fn the_command_and_its_reply_on_the_wire() {
+    let Story { root, alice, bob } = Story::new();
+    let anchor = root_of(&root);
+    let chain = alice.leaf();
+    let path = path_of(&chain, &anchor);
+    let mut store = RevocationStore::default();
+    let mut send = |list: &[u8]| {
+        let command = Command::Revocation(RevocationCommand::Install(Cow::Borrowed(list)));
+        let bytes = extension::encode(&command).unwrap();
+        let Command::Revocation(command) = extension::decode(&bytes).unwrap() else {
+            panic!("another command")
+        };
+        let payload = answer(accept(&command, &path, &mut store, now()));
+        let header = Header::new(7, "alice:".parse().unwrap());
+        let reply = Wire::new(header.clone(), payload).encode().unwrap();
+        let Wire { header: echoed, payload } = Wire::decode(&reply).unwrap();
+        assert_eq!(echoed, header);
+        match payload {
+            Payload::Success(Success::Empty) => Ok(()),
+            Payload::Failure(why) => Err(why.to_string()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let list = alice.revoke(None, &[bob.certificate()]);
+    assert_eq!((send(list.der()), send(list.der())), (Ok(()), Ok(())));
+    let why = send(bob.revoke(None, &[]).der()).unwrap_err();
+    assert!(why.contains("CN=bob"), "{why}");
+    let why = send(b"garbage").unwrap_err();
+    assert!(why.contains("at octet 0"), "{why}");
 }
 
 #[test]
