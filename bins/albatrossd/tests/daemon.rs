@@ -182,7 +182,7 @@ fn tender(path: &Path, version: &str) {
     let seen = path.with_extension("seen");
     let script = format!(
         "#!/bin/sh\nif [ \"$1\" = --version ]; then {version}; exit 0; fi\n\
-         {{ echo \"$@\"; /usr/bin/env; pwd; ls -l /proc/$$/fd; /bin/grep -e Cpus_allowed_list -e SigBlk /proc/$$/status; }} > {seen}.new\n\
+         {{ echo \"$@\"; /usr/bin/env; pwd; ls -l /proc/$$/fd; /bin/grep -e Cpus_allowed_list -e SigBlk /proc/self/status; }} > {seen}.new\n\
          /bin/mv {seen}.new {seen}\nexec /bin/sleep 1000\n",
         seen = seen.display()
     );
