@@ -22,11 +22,11 @@ use std::path::{Path, PathBuf};
 use albatross_core::vmmd::UserRange;
 use albatross_driver::logging::Logger;
 use nix::unistd::geteuid;
-use seccompiler::BpfProgram;
 
 use crate::files::named;
 
 pub(crate) use child::Limits;
+pub(crate) use filter::Uses;
 pub(crate) use launch::{Held, Launch, hold, launch};
 pub(crate) use needs::{Needs, needs};
 pub(crate) use view::View;
@@ -38,8 +38,6 @@ pub(crate) struct Confinement {
     pub(crate) users: Option<UserRange>,
     /// An empty directory, over which each tender's view is laid, where nobody but that tender sees it.
     pub(crate) stage: PathBuf,
-    /// What is taken from a tender of the system calls that are left to this daemon.
-    pub(crate) filter: BpfProgram,
 }
 
 impl Confinement {
@@ -51,7 +49,6 @@ impl Confinement {
     /// As root, where the system does not allow it; the error says what to do.
     pub(crate) fn begin(dbdir: &Path, users: Option<UserRange>, log: &Logger) -> io::Result<Self> {
         let stage = dbdir.join("stage");
-        let filter = filter::tender().map_err(io::Error::other)?;
         let users = match users {
             Some(range) if geteuid().is_root() => Some(range),
             Some(_) => {
@@ -74,7 +71,7 @@ impl Confinement {
                 "tenders get no control group; limits of their address space and processes hold instead",
             );
         }
-        Ok(Self { users, stage, filter })
+        Ok(Self { users, stage })
     }
 }
 

@@ -21,7 +21,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Uid, fchownat};
 use rustix::process::{Pid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
-use crate::confine::{Confinement, Held, Launch, Limits, View, hold};
+use crate::confine::{Confinement, Held, Launch, Limits, Uses, View, hold};
 use crate::files::failure;
 use crate::{identity, takeover};
 
@@ -30,8 +30,14 @@ use crate::{identity, takeover};
 const TENDER_SPACE: u64 = 128 * MB;
 /// Octets in a MB of memory.
 const MB: u64 = 1024 * 1024;
-/// Processes and threads of a tender: no tender makes another.
+/// Processes and threads of a tender: none makes another,
 const TENDER_PROCESSES: u64 = 1;
+/// but one for virtual machines makes a thread for network devices, and the kernel makes one or more for the machine,
+/// as it sees fit.
+const MACHINE_PROCESSES: u64 = 16;
+/// Octets of the largest file that a tender writes which has no block device: a reference tender puts its own filter
+/// together in a file in memory, and no filter is longer than 4096 instructions of 8 octets.
+const TENDER_FILE: u64 = 32 * 1024;
 
 /// The tenders that run.
 #[derive(Default)]
@@ -213,6 +219,7 @@ fn with_held<T>(
         streams: [fifo.as_fd(), fifo.as_fd(), fifo.as_fd()],
         cpus: Some(&cpus),
         own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
+        uses: Uses { taps: spawn.reach.taps, virtual_machines: spawn.reach.virtual_machines },
         limits: limits(spawn)?,
     };
     note(hold(confinement, &tender).map_err(io::Error::other)?)
@@ -232,11 +239,12 @@ fn limits(spawn: &Spawn) -> io::Result<Limits> {
         return Ok(Limits { address_space, ..Limits::default() });
     }
     // Block devices do not grow.
-    let mut file_size = 0;
+    let mut file_size = TENDER_FILE;
     for block in &spawn.reach.blocks {
         file_size = file_size.max(fs::metadata(block)?.len());
     }
-    Ok(Limits { address_space, file_size: Some(file_size), processes: Some(TENDER_PROCESSES) })
+    let processes = if spawn.reach.virtual_machines { MACHINE_PROCESSES } else { TENDER_PROCESSES };
+    Ok(Limits { address_space, file_size: Some(file_size), processes: Some(processes) })
 }
 
 /// Makes block devices, which nobody else may open, those of a tender's user.

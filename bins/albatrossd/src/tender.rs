@@ -20,7 +20,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::pipe2;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::confine::{Confinement, Launch, Limits, Needs, View, launch, needs};
+use crate::confine::{Confinement, Launch, Limits, Needs, Uses, View, launch, needs};
 
 /// How long a tender may take to tell its version, in milliseconds. It prints two lines.
 const VERSION_PATIENCE: u16 = 5000;
@@ -212,6 +212,7 @@ fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::R
         streams: [null.as_fd(), writer.as_fd(), writer.as_fd()],
         cpus: None,
         own: confinement.users.map(|range| (view(), range.readers())),
+        uses: Uses::default(),
         limits: Limits { address_space: Some(VERSION_SPACE), ..Limits::default() },
     };
     let pid = launch(confinement, &asked).map_err(io::Error::other)?;

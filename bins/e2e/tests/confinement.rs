@@ -171,7 +171,8 @@ fn a_tender_is_a_user_of_its_own_without_power() {
             ("Max open files", "128"),
             ("Max processes", "1"),
             ("Max locked memory", "0"),
-            ("Max file size", "0"),
+            // What the largest filter takes, which a tender may put together in a file in memory.
+            ("Max file size", "32768"),
             ("Max msgqueue size", "0"),
             // 2 MB of the guest and 128 of the tender.
             ("Max address space", "136314880"),
@@ -242,6 +243,69 @@ fn a_tap_is_its_tenders() {
         let (_, lines) = hostile(&host, "a:without", "tick", &[], &arguments);
         assert!(lines[0].starts_with("refused"), "{lines:?}");
     });
+}
+
+/// The reference tenders list interfaces before they open a tap, by netlink. Nothing else is sent by that.
+#[test]
+fn a_tender_with_a_tap_lists_interfaces_and_sends_nothing_else() {
+    namespace::in_new_network(|| {
+        namespace::ip("link set lo up");
+        let listener = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let argument = [format!("--udp={}", listener.local_addr().unwrap())];
+        let attempts = [
+            "udp",
+            "udp to a cut address",
+            "bind",
+            "tcp socket",
+            "unix socket",
+            "socket of another family",
+            "netlink of devices",
+        ];
+        let Some(host) = host(&[]) else { return };
+        let (_, lines) = hostile(&host, "a:hostile", "pong", &["--net=service"], &argument);
+        assert_eq!(lines[0], "worked: list interfaces");
+        for (line, attempt) in lines[1..].iter().zip(attempts) {
+            assert!(line.starts_with(&format!("refused: {attempt}: ")), "{lines:?}");
+        }
+        assert_eq!(lines.len(), 1 + attempts.len() + 1, "{lines:?}");
+        // One without network devices does not even list them.
+        let (_, lines) = hostile(&host, "a:without", "tick", &[], &argument);
+        assert!(lines[0].starts_with("refused: list interfaces: Operation not permitted"), "{lines:?}");
+        drop(host);
+        let Some(host) = self::host(&["--unconfined"]) else { return };
+        let (_, lines) = hostile(&host, "a:hostile", "pong", &["--net=service"], &argument);
+        let refused: Vec<&String> = lines.iter().filter(|line| line.starts_with("refused")).collect();
+        assert_eq!(refused, ["refused: udp to a cut address: Invalid argument (os error 22)"]);
+    });
+}
+
+/// That for virtual machines has a thread for network devices.
+#[test]
+fn a_tender_for_virtual_machines_makes_threads_and_no_processes() {
+    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return println!("skipped: needs /dev/kvm");
+    }
+    let Some(host) = host(&[]) else { return };
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hostile"), host.dbdir().join("solo5-hvt")).unwrap();
+    let image = host.work().join("hvt");
+    std::fs::write(&image, for_virtual_machines(&std::fs::read(host.programs().guest("tick")).unwrap()))
+        .unwrap();
+    let lines = hostile(&host, "a:hostile", image.to_str().unwrap(), &[], &["--powers".to_owned()]).1;
+    let worked: Vec<&String> = lines.iter().filter(|line| !line.starts_with("refused")).collect();
+    assert_eq!(worked, ["worked: thread", "worked: clone3", "done"]);
+    assert!(lines.iter().any(|line| line.starts_with("refused: fork: Operation not permitted")), "{lines:?}");
+}
+
+/// The image with another target in the note about its ABI: 1 in place of 2.
+fn for_virtual_machines(image: &[u8]) -> Vec<u8> {
+    let mark = b"ABI1Solo5\0";
+    let at = image.windows(mark.len()).position(|octets| octets == mark).expect("a note");
+    let mut image = image.to_vec();
+    // Two octets fill the name up.
+    let target = &mut image[at + mark.len() + 2];
+    assert_eq!(*target, 2);
+    *target = 1;
+    image
 }
 
 #[test]

@@ -184,17 +184,17 @@ pub(super) struct Ready<'a> {
     /// the start of any Rust program on.
     pub(super) streams: [BorrowedFd<'a>; 3],
     pub(super) cpus: Option<&'a CpuSet>,
-    /// The view, the user and the filter of system calls; `None`: those of the daemon.
-    pub(super) own: Option<Own<'a>>,
+    /// The view, the user and the filters of system calls; `None`: those of the daemon.
+    pub(super) own: Option<Own>,
     pub(super) limits: Limits,
 }
 
 /// What a tender has of its own.
 #[derive(Debug)]
-pub(super) struct Own<'a> {
+pub(super) struct Own {
     pub(super) view: Plan,
     pub(super) user: u32,
-    pub(super) filter: &'a BpfProgram,
+    pub(super) filters: Vec<BpfProgram>,
 }
 
 /// Everything from the fork to the tender. Returns only if that fails.
@@ -228,7 +228,7 @@ fn prepare(ready: &Ready<'_>) -> Result<(), Failed> {
     close_others()?;
     if let Some(own) = &ready.own {
         // Last: it forbids some of the above.
-        filter::install(own.filter).at(Step::Filter)?;
+        own.filters.iter().try_for_each(filter::install).at(Step::Filter)?;
     }
     // The daemon reads its signals from a descriptor and has them blocked; a tender must end by them.
     SigSet::empty().thread_set_mask().at(Step::Mask)

@@ -10,7 +10,10 @@ use std::io;
 
 use libc::c_long;
 use nix::errno::Errno;
-use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 
 /// What this daemon, its children before exec, and tenders call.
 const ALLOWED: &[c_long] = &[
@@ -64,6 +67,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_fchownat,
     libc::SYS_umask,
     libc::SYS_utimensat,
+    // Where the reference tenders put their own filter together.
+    libc::SYS_memfd_create,
     // Devices: taps, bridges, virtual machines.
     libc::SYS_ioctl,
     // Sockets of clients, of the console daemon, of syslog, for netlink; what is asked about interfaces.
@@ -232,14 +237,10 @@ const TAKEN: &[c_long] = &[
     libc::SYS_setresuid,
     libc::SYS_capset,
     // The network of the host, and abstract sockets of local services. A tap is written to and read.
-    libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept4,
     libc::SYS_connect,
-    libc::SYS_sendto,
     libc::SYS_sendmsg,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
     libc::SYS_socketpair,
     // Names of files, all of which are there already.
     libc::SYS_mkdirat,
@@ -253,9 +254,7 @@ const TAKEN: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchown,
     libc::SYS_fchownat,
-    // Other processes and threads: tenders have one. A process could also be in namespaces of its own.
-    libc::SYS_clone,
-    libc::SYS_clone3,
+    // Other processes. One of its own could also be in namespaces of its own.
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal,
     libc::SYS_setsid,
@@ -267,16 +266,91 @@ const TAKEN: &[c_long] = &[
     libc::SYS_sched_setaffinity,
 ];
 
+/// What makes threads, and processes besides.
+const THREADS: &[c_long] = &[libc::SYS_clone, libc::SYS_clone3];
+
+/// What is sent, received and bound to. The reference tenders ask the kernel whether their taps are up.
+const MESSAGES: &[c_long] = &[libc::SYS_bind, libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_recvmsg];
+
+/// What a tender does that not every one does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Uses {
+    /// It opens taps.
+    pub(crate) taps: bool,
+    /// It runs a virtual machine, with threads of its own.
+    pub(crate) virtual_machines: bool,
+}
+
 /// The filter of this daemon: [`ALLOWED`], and nothing else.
 pub(super) fn daemon() -> Result<BpfProgram, BackendError> {
     let rules = ALLOWED.iter().map(|number| (*number, Vec::new())).collect();
     program(rules, SeccompAction::Errno(errno(Errno::EPERM)), SeccompAction::Allow)
 }
 
-/// What a tender gets besides: [`TAKEN`] is refused with EPERM.
-pub(super) fn tender() -> Result<BpfProgram, BackendError> {
-    let rules = TAKEN.iter().map(|number| (*number, Vec::new())).collect();
-    program(rules, SeccompAction::Allow, SeccompAction::Errno(errno(Errno::EPERM)))
+/// The filters that a tender gets besides. [`TAKEN`] is refused with EPERM; so are [`THREADS`] and [`MESSAGES`],
+/// but for those that it needs.
+pub(super) fn tender(uses: Uses) -> Result<Vec<BpfProgram>, BackendError> {
+    let refused = |error| SeccompAction::Errno(errno(error));
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = BTreeMap::new();
+    rules.extend(TAKEN.iter().chain(THREADS).chain(MESSAGES).map(|number| (*number, Vec::new())));
+    let mut programs = Vec::new();
+    if uses.taps {
+        ask_about_interfaces(&mut rules)?;
+    }
+    if uses.virtual_machines {
+        // The flags ask for a process. A thread is in no namespace of its own without capabilities.
+        let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
+        rules.insert(libc::SYS_clone, vec![all([when(0, SeccompCmpOp::MaskedEq(thread), 0)])?]);
+        // The flags of the other are in memory, where a filter does not see them. Libraries do without it.
+        rules.remove(&libc::SYS_clone3);
+        let other = [(libc::SYS_clone3, Vec::new())].into();
+        programs.push(program(other, SeccompAction::Allow, refused(Errno::ENOSYS))?);
+    }
+    programs.push(program(rules, SeccompAction::Allow, refused(Errno::EPERM))?);
+    Ok(programs)
+}
+
+/// Of what is sent and received, leaves what lists interfaces: netlink, of which addresses have 12 octets. Those of
+/// all other kinds are longer, or are refused as kinds. Besides, there is a socket for ioctls that neither is
+/// connected nor sends.
+fn ask_about_interfaces(rules: &mut BTreeMap<c_long, Vec<SeccompRule>>) -> Result<(), BackendError> {
+    use SeccompCmpOp::{Eq, Ne};
+    let (netlink, inet) = (number(libc::AF_NETLINK), number(libc::AF_INET));
+    let datagram = libc::SOCK_DGRAM;
+    let datagrams = [datagram, datagram | libc::SOCK_CLOEXEC].map(number);
+    let socket = vec![
+        all([when(0, Ne, netlink), when(0, Ne, inet)])?,
+        all([when(0, Eq, netlink), when(2, Ne, number(libc::NETLINK_ROUTE))])?,
+        all([when(0, Eq, inet), when(1, Ne, datagrams[0]), when(1, Ne, datagrams[1])])?,
+    ];
+    rules.insert(libc::SYS_socket, socket);
+    rules.insert(libc::SYS_bind, vec![all([when(2, Ne, NETLINK_ADDRESS)])?]);
+    rules.insert(libc::SYS_sendto, vec![all([when(5, Ne, NETLINK_ADDRESS), when(5, Ne, 0)])?]);
+    rules.remove(&libc::SYS_recvfrom);
+    rules.remove(&libc::SYS_recvmsg);
+    Ok(())
+}
+
+/// Octets of a `sockaddr_nl`.
+const NETLINK_ADDRESS: u64 = 12;
+
+/// That an argument, of which the kernel takes 32 bits but for flags of `clone`, is so.
+fn when(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    let length = match is {
+        SeccompCmpOp::MaskedEq(_) => SeccompCmpArgLen::Qword,
+        _ => SeccompCmpArgLen::Dword,
+    };
+    SeccompCondition::new(argument, length, is, value)
+}
+
+fn all<const N: usize>(
+    conditions: [Result<SeccompCondition, BackendError>; N],
+) -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?)
+}
+
+fn number(constant: libc::c_int) -> u64 {
+    u64::from(constant.cast_unsigned())
 }
 
 fn errno(errno: Errno) -> u32 {
@@ -309,7 +383,11 @@ mod tests {
 
     #[test]
     fn what_is_taken_from_a_tender_was_allowed_to_the_daemon() {
-        assert!(TAKEN.iter().all(|number| ALLOWED.contains(number)));
-        assert!(daemon().is_ok() && tender().is_ok());
+        let mut taken = TAKEN.iter().chain(THREADS).chain(MESSAGES);
+        assert!(taken.all(|number| ALLOWED.contains(number)));
+        assert!(daemon().is_ok());
+        for (taps, virtual_machines) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert!(tender(Uses { taps, virtual_machines }).is_ok());
+        }
     }
 }

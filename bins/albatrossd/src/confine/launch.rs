@@ -12,9 +12,11 @@ use nix::fcntl::OFlag;
 use nix::sched::CpuSet;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use seccompiler::BackendError;
 
 use super::Confinement;
 use super::child::{Failed, Limits, Own, Ready, Step, become_tender};
+use super::filter::{self, Uses};
 use super::view::{View, ViewError};
 
 /// What is to be started.
@@ -29,6 +31,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) cpus: Option<&'a CpuSet>,
     /// What it sees, and the user and group id that it runs under; `None`: it is not confined but by limits.
     pub(crate) own: Option<(View, u32)>,
+    /// What it does that not every one does.
+    pub(crate) uses: Uses,
     /// What it may use.
     pub(crate) limits: Limits,
 }
@@ -38,6 +42,8 @@ pub(crate) struct Launch<'a> {
 pub(crate) enum LaunchError {
     /// What it is to see cannot be shown.
     View(ViewError),
+    /// The filter of its system calls cannot be made.
+    Filter(BackendError),
     /// An argument has a zero octet in it.
     Argument,
     /// There is no process, or no pipe to it.
@@ -90,7 +96,8 @@ fn make_ready<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<R
         None => None,
         Some((view, user)) => {
             let view = view.plan(&confinement.stage).map_err(LaunchError::View)?;
-            Some(Own { view, user: *user, filter: &confinement.filter })
+            let filters = filter::tender(launch.uses).map_err(LaunchError::Filter)?;
+            Some(Own { view, user: *user, filters })
         }
     };
     let pointers = arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
@@ -159,6 +166,7 @@ impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::View(error) => error.fmt(f),
+            Self::Filter(error) => write!(f, "making its system call filter: {error}"),
             Self::Argument => f.write_str("an argument has a zero octet in it"),
             Self::Fork(error) => write!(f, "making a process: {error}"),
             Self::Step(step, Some(what), error) => write!(f, "{step} {what}: {error}"),

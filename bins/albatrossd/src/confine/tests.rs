@@ -31,7 +31,7 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let stage = directory.path().join("stage");
         make(&stage).unwrap();
-        let confinement = Confinement { users: None, stage, filter: filter::tender().unwrap() };
+        let confinement = Confinement { users: None, stage };
         Some(Self { directory, confinement })
     }
 
@@ -56,6 +56,7 @@ impl Place {
                 streams: [null.as_fd(), writer.as_fd(), writer.as_fd()],
                 cpus: None,
                 own: Some((view, USER)),
+                uses: Uses::default(),
                 limits,
             },
         );
@@ -141,6 +142,7 @@ fn a_held_process_is_not_the_program_yet_and_ends_with_who_holds_it() {
         streams: [null.as_fd(), null.as_fd(), null.as_fd()],
         cpus: None,
         own: Some((Place::view(), USER)),
+        uses: Uses::default(),
         limits: Limits::default(),
     };
     let program = |pid: nix::unistd::Pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();

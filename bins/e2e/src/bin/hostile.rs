@@ -67,6 +67,9 @@ fn main() {
     for address in of("--tcp").iter().filter_map(|address| address.parse::<SocketAddr>().ok()) {
         attempt("tcp", || TcpStream::connect(address).map(drop));
     }
+    for address in of("--udp").iter().filter_map(|address| address.parse::<SocketAddr>().ok()) {
+        network(address);
+    }
     for tap in of("--tap") {
         attempt(&format!("tap {tap}"), || open_tap(&tap));
     }
@@ -149,6 +152,53 @@ fn open_tap(name: &str) -> io::Result<()> {
     // SAFETY: the request is a valid ifreq that outlives the call.
     Errno::result(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw const request) })?;
     Ok(())
+}
+
+/// What could be sent by who may list interfaces.
+fn network(address: SocketAddr) {
+    attempt("list interfaces", || {
+        let mut list = std::ptr::null_mut();
+        // SAFETY: the list is written to a place of our own, and given back.
+        unsafe {
+            Errno::result(libc::getifaddrs(&raw mut list))?;
+            libc::freeifaddrs(list);
+        }
+        Ok(())
+    });
+    attempt("udp", || send(address, size_of::<libc::sockaddr_in>()));
+    attempt("udp to a cut address", || send(address, size_of::<libc::sockaddr_nl>()));
+    attempt("bind", || std::net::UdpSocket::bind("127.0.0.1:0"));
+    attempt("tcp socket", || socket(libc::AF_INET, libc::SOCK_STREAM));
+    attempt("unix socket", || socket(libc::AF_UNIX, libc::SOCK_DGRAM));
+    attempt("socket of another family", || socket(libc::AF_INET6, libc::SOCK_DGRAM));
+    attempt("netlink of devices", || {
+        // SAFETY: takes numbers; the descriptor is closed.
+        unsafe {
+            let descriptor = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_KOBJECT_UEVENT);
+            Errno::result(libc::close(Errno::result(descriptor)?))?;
+        }
+        Ok(())
+    });
+}
+
+/// Sends an octet to an address of which the kernel is told so many octets.
+fn send(address: SocketAddr, length: usize) -> io::Result<()> {
+    let SocketAddr::V4(address) = address else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let to = libc::sockaddr_in {
+        sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap_or_default(),
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: address.ip().to_bits().to_be() },
+        sin_zero: [0; 8],
+    };
+    let length = libc::socklen_t::try_from(length).unwrap_or_default();
+    // SAFETY: the octet and the address outlive the calls; the descriptor is closed.
+    unsafe {
+        let descriptor = Errno::result(libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0))?;
+        let sent = libc::sendto(descriptor, c"x".as_ptr().cast(), 1, 0, (&raw const to).cast(), length);
+        let sent = Errno::result(sent);
+        libc::close(descriptor);
+        Ok(sent.map(drop)?)
+    }
 }
 
 fn powers(mountpoint: &str) {
