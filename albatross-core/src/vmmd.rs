@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use albatross_proto::state::Tender;
 use albatross_proto::{Header, Name, Payload, Policy, Text, Wire};
 
 use crate::machine::{ClientId, Level, Now};
@@ -42,6 +41,7 @@ pub use interface::{
     BlockContent, BlockFile, BlockPlace, DumpForm, ImageSource, Input, Note, Outcome, Output, Reach, Signal,
     Spawn, SpoolId, Task, TaskFailure, TaskId,
 };
+use takeover::Stray;
 pub use takeover::{Fate, Left, LeftTender};
 use unikernel::Unikernel;
 use users::Users;
@@ -101,7 +101,9 @@ pub struct Vmmd {
     /// Which unikernel a running tender belongs to.
     processes: BTreeMap<u32, Name>,
     /// Tenders that a predecessor left and that are on no record; they are killed.
-    strays: BTreeMap<u32, Tender>,
+    strays: BTreeMap<u32, Stray>,
+    /// Block devices whose files belonged to the user of a tender when the daemon began; none once it has begun.
+    lent: Vec<Name>,
     clients: BTreeMap<ClientId, Client>,
     /// What a task is waited for by.
     tasks: BTreeMap<TaskId, Waiting>,
@@ -226,6 +228,7 @@ impl Vmmd {
             users: Users::default(),
             processes: BTreeMap::new(),
             strays: BTreeMap::new(),
+            lent: Vec::new(),
             clients: BTreeMap::new(),
             tasks: BTreeMap::new(),
             next_task: 0,

@@ -109,6 +109,7 @@ fn a_tender_that_runs_is_read_as_it_was_written() {
         since,
         restarts: Int::ZERO,
         stage: Stage::Starting,
+        blocks: Vec::new(),
     };
     let full = Tender {
         name: "a:b:c".parse().unwrap(),
@@ -116,6 +117,7 @@ fn a_tender_that_runs_is_read_as_it_was_written() {
         user: Some(Int::from(100_001)),
         restarts: Int::from(3),
         stage: Stage::Stopping,
+        blocks: vec!["a:b:data".parse().unwrap(), ":x".parse().unwrap()],
         ..plain.clone()
     };
     let running = Tender { stage: Stage::Running, ..full.clone() };

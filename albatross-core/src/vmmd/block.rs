@@ -49,7 +49,7 @@ impl Vmmd {
         if self.phase != Phase::Idle {
             return self.log(Level::Error, "block devices were told after the begin, they are ignored");
         }
-        for BlockFile { name: file, length } in files {
+        for BlockFile { name: file, length, owner } in files {
             let path = self.config.blocks().join(&file);
             let text = file.to_string_lossy();
             if length.is_some() && text.strip_suffix(UNFINISHED).is_some_and(|name| device(name).is_some()) {
@@ -62,7 +62,9 @@ impl Vmmd {
                 (_, None) => Err("it is no file".to_owned()),
                 (_, Some(None)) => Err("its size is no whole number of MB, or none".to_owned()),
                 (Some(name), Some(Some(size))) => {
-                    self.resources.adopt_block(&name, size).map_err(|refusal| refusal.to_string())
+                    let adopted = self.resources.adopt_block(&name, size);
+                    self.lent.extend(Some(name).filter(|_| self.users.may_be_tenders(owner)));
+                    adopted.map_err(|refusal| refusal.to_string())
                 }
             };
             if let Err(why) = adopted {
@@ -179,6 +181,25 @@ impl Vmmd {
         let place = self.config.block_place(name, size).ok_or_else(|| "its size is none".to_owned())?;
         self.resources.hold_block(name).map_err(|refusal| refusal.to_string())?;
         Ok(place)
+    }
+
+    /// Holds those of these devices that are free, and returns which those are.
+    pub(super) fn hold_free_blocks(&mut self, mut names: Vec<Name>) -> Vec<Name> {
+        names.retain(|name| self.resources.hold_block(name).is_ok());
+        names
+    }
+
+    /// Their tender has ended: they are nobody's any more.
+    pub(super) fn release_blocks(&mut self, held: &[Name]) {
+        held.iter().for_each(|name| self.resources.release_block(name));
+    }
+
+    /// Devices that belonged to a tender's user, if it had one of its own, are the daemon's again.
+    pub(super) fn take_back_blocks(&mut self, blocks: &[Name], user: Option<u32>) {
+        if user.is_some() && !blocks.is_empty() {
+            let files = blocks.iter().map(|name| self.config.block(name)).collect();
+            self.output(Output::TakeBackBlocks(files));
+        }
     }
 
     /// It was done, or was not.

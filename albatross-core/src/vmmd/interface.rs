@@ -97,6 +97,9 @@ pub enum Output {
     RemoveFile(PathBuf),
     /// Remove this tap.
     RemoveTap(String),
+    /// Make these files of block devices the daemon's own again, which belong to the user of a tender that has ended;
+    /// what is not there is no error.
+    TakeBackBlocks(Vec<PathBuf>),
     /// Write this to the log.
     Log(Level, String),
     /// Accept no more clients.
@@ -112,6 +115,8 @@ pub struct BlockFile {
     pub name: OsString,
     /// Its length in octets; `None` where it is no regular file.
     pub length: Option<u64>,
+    /// The user id that it belongs to.
+    pub owner: u32,
 }
 
 /// A signal for a tender.
@@ -206,7 +211,8 @@ pub enum Task {
         /// The user id that may open it, besides root.
         owner: Option<u32>,
     },
-    /// Start a tender: [`Outcome::Process`]. It does not run before its note is there.
+    /// Start a tender: [`Outcome::Process`]. It does not run before its note is there. The files of its block devices
+    /// are made those of its user, until [`Output::TakeBackBlocks`].
     Spawn(Spawn),
     /// Make the file of a block device, durably: it is made whole as `unfinished` and gets its name then.
     /// What has that name already stays as it is, and is a failure.

@@ -94,6 +94,10 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
             assert_eq!(tap, "vmmtap0");
             return None;
         }
+        Output::TakeBackBlocks(files) => {
+            files.iter().for_each(|file| check_path(file));
+            return None;
+        }
         Output::Note(_, note) => {
             check_path(&note.path);
             return None;

@@ -202,8 +202,10 @@ impl Vmmd {
         self.processes.insert(pid, name.clone());
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         unikernel.backoff.started(now.monotonic);
+        let blocks = unikernel.blocks(name).map(|(_, block)| block).collect();
+        let (taps, held) = (Vec::new(), Vec::new());
         let running =
-            State::Running(Running { pid, taps: Vec::new(), user: None, stop: None, kill_at: None });
+            State::Running(Running { pid, taps, blocks, user: None, held, stop: None, kill_at: None });
         let State::Starting(start) = std::mem::replace(&mut unikernel.state, running) else { return };
         let Start { cause, taps, user, cancelled, noted, .. } = *start;
         unikernel.since = noted.unwrap_or(now.wall);

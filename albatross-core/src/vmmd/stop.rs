@@ -53,15 +53,15 @@ impl Vmmd {
 
     /// A tender ended: what it held is freed, and what was to happen then happens.
     pub(super) fn exited(&mut self, now: Now, pid: u32, exit: Option<Exit>) {
-        if let Some(tender) = self.strays.remove(&pid) {
-            return self.stray_ended(&tender);
+        if let Some(stray) = self.strays.remove(&pid) {
+            return self.stray_ended(&stray);
         }
         let Some(name) = self.processes.remove(&pid) else {
             return self.log(Level::Warning, format!("process {pid} ended, which is no tender of ours"));
         };
         let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
         let waiting = State::Waiting { until: now.monotonic, until_wall: now.wall, why: None };
-        let State::Running(Running { taps, user, stop, .. }) =
+        let State::Running(Running { taps, blocks, user, held, stop, .. }) =
             std::mem::replace(&mut unikernel.state, waiting)
         else {
             return;
@@ -70,6 +70,8 @@ impl Vmmd {
         unikernel.since = now.wall;
         self.statistics_remove(&name);
         self.free(&name, taps, true, true);
+        self.take_back_blocks(&blocks, user);
+        self.release_blocks(&held);
         self.users.give_back(user);
         self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));
         if stop.is_none() && matches!(self.phase, Phase::Serving | Phase::HandingOver) {

@@ -54,6 +54,14 @@ pub enum Fate {
     Ended(Option<Exit>),
 }
 
+/// A tender that runs and is on no record.
+#[derive(Debug)]
+pub(super) struct Stray {
+    tender: Tender,
+    /// Those of its block devices that are held for it.
+    held: Vec<Name>,
+}
+
 impl Config {
     /// Where the notes of tenders that run are kept.
     #[must_use]
@@ -69,13 +77,12 @@ impl Config {
 }
 
 impl Unikernel {
-    /// What is noted of its tender.
+    /// What is noted of its tender, which has these taps, block devices and user id.
     pub(super) fn note(
         &self,
         config: &Config,
         name: &Name,
-        taps: &[String],
-        user: Option<u32>,
+        (taps, blocks, user): (&[String], &[Name], Option<u32>),
         since: Time,
         stage: Stage,
     ) -> Note {
@@ -86,6 +93,7 @@ impl Unikernel {
             since,
             restarts: Int::from(self.restarts),
             stage,
+            blocks: blocks.to_vec(),
         };
         Note { path: config.note(name), tender }
     }
@@ -95,9 +103,13 @@ impl Vmmd {
     /// Takes over what runs, deals with what ended meanwhile, and frees what nobody has any more.
     pub(super) fn take_over(&mut self, now: Now, left: Left) {
         let Left { tenders, taps, images, fifos } = left;
-        for tender in tenders {
+        // What is on record comes before what is not, and has the block devices that both name.
+        let is_recorded = |left: &LeftTender| self.unikernels.contains_key(&left.tender.name);
+        let (recorded, others): (Vec<_>, Vec<_>) = tenders.into_iter().partition(is_recorded);
+        for tender in recorded.into_iter().chain(others) {
             self.take_over_tender(now, tender);
         }
+        self.take_back_lent();
         let held = self.held_taps();
         for tap in taps.into_iter().filter(|tap| !held.contains(tap)) {
             self.log(Level::Info, format!("{tap}: a tap that nobody has any more is removed"));
@@ -123,7 +135,8 @@ impl Vmmd {
                 );
                 self.output(Output::Kill(pid, Signal::Kill));
                 user_of(&tender).inspect(|user| self.users.adopt(*user));
-                self.strays.insert(pid, tender);
+                let held = self.hold_free_blocks(tender.blocks.clone());
+                self.strays.insert(pid, Stray { tender, held });
             }
             Fate::Ended(exit) if is_recorded => self.ended_meanwhile(now, pid, tender, exit),
             Fate::Ended(_) => self.remove_note(&tender.name),
@@ -133,7 +146,7 @@ impl Vmmd {
     /// It runs on under this daemon.
     fn adopt(&mut self, now: Now, pid: u32, tender: Tender) {
         let user = user_of(&tender);
-        let Tender { name, taps, since, restarts, stage, .. } = tender;
+        let Tender { name, taps, since, restarts, stage, blocks, .. } = tender;
         let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
         let refusal = self.resources.check_unikernel(&name, &unikernel.arguments).err();
         let adopted = self.resources.adopt_unikernel(&name, &unikernel.arguments);
@@ -141,13 +154,20 @@ impl Vmmd {
         unikernel.since = since;
         unikernel.restarts = count(restarts);
         unikernel.backoff.started(now.monotonic);
+        let taps = taps.iter().map(ToString::to_string).collect();
         unikernel.state = State::Running(Running {
             pid,
-            taps: taps.iter().map(ToString::to_string).collect(),
+            taps,
+            blocks: blocks.clone(),
             user,
+            held: Vec::new(),
             stop: (stage == Stage::Stopping).then_some(AfterStop::Again),
             kill_at: None,
         });
+        let held = self.hold_free_blocks(blocks);
+        if let Some(State::Running(running)) = self.unikernels.get_mut(&name).map(|it| &mut it.state) {
+            running.held = held;
+        }
         user.inspect(|user| self.users.adopt(*user));
         self.processes.insert(pid, name.clone());
         self.log(Level::Info, format!("{name}: taken over as process {pid}"));
@@ -158,6 +178,20 @@ impl Vmmd {
             Stage::Starting => self.note(&name, Stage::Running),
             Stage::Running => {}
             Stage::Stopping => self.ask_to_end(now, &name),
+        }
+    }
+
+    /// Files of block devices that belong to the user of a tender which nobody has any more: it ended while there was
+    /// no daemon, or was never let run.
+    fn take_back_lent(&mut self) {
+        let running = self.unikernels.values().filter_map(Unikernel::running);
+        let strays = self.strays.values().flat_map(|stray| &stray.tender.blocks);
+        let held: BTreeSet<&Name> = running.flat_map(|running| &running.blocks).chain(strays).collect();
+        let mut lent = std::mem::take(&mut self.lent);
+        lent.retain(|name| !held.contains(name));
+        if !lent.is_empty() {
+            let files = lent.iter().map(|name| self.config.block(name)).collect();
+            self.output(Output::TakeBackBlocks(files));
         }
     }
 
@@ -215,22 +249,25 @@ impl Vmmd {
     pub(super) fn note(&mut self, name: &Name, stage: Stage) {
         let Some(unikernel) = self.unikernels.get(name) else { return };
         let Some(running) = unikernel.running() else { return };
-        let note = unikernel.note(&self.config, name, &running.taps, running.user, unikernel.since, stage);
+        let has = (running.taps.as_slice(), running.blocks.as_slice(), running.user);
+        let note = unikernel.note(&self.config, name, has, unikernel.since, stage);
         let pid = running.pid;
         self.output(Output::Note(pid, note));
     }
 
     /// A tender that was not on record is gone.
-    pub(super) fn stray_ended(&mut self, tender: &Tender) {
+    pub(super) fn stray_ended(&mut self, Stray { tender, held }: &Stray) {
         let taps = tender.taps.iter().map(ToString::to_string).collect();
         self.free(&tender.name, taps, true, true);
+        self.take_back_blocks(&tender.blocks, user_of(tender));
+        self.release_blocks(held);
         self.users.give_back(user_of(tender));
         self.remove_note(&tender.name);
     }
 
     /// Whether a tender of this unikernel runs that is on no record.
     pub(super) fn is_stray(&self, name: &Name) -> bool {
-        self.strays.values().any(|tender| tender.name == *name)
+        self.strays.values().any(|stray| stray.tender.name == *name)
     }
 
     fn has_tender(&self, name: &Name) -> bool {
@@ -239,7 +276,7 @@ impl Vmmd {
 
     fn held_taps(&self) -> BTreeSet<String> {
         let running = self.unikernels.values().filter_map(Unikernel::running);
-        let strays = self.strays.values().flat_map(|tender| tender.taps.iter().map(ToString::to_string));
+        let strays = self.strays.values().flat_map(|stray| stray.tender.taps.iter().map(ToString::to_string));
         running.flat_map(|running| running.taps.iter().cloned()).chain(strays).collect()
     }
 

@@ -15,6 +15,7 @@ use albatross_proto::{
 use super::*;
 
 mod block;
+mod block_takeover;
 mod found;
 mod state;
 mod statistics;
@@ -40,6 +41,8 @@ struct Host {
     journal: Vec<u8>,
     /// The files of block devices.
     blocks: BTreeMap<PathBuf, Vec<u8>>,
+    /// Those that belong to the user of a tender.
+    lent: BTreeSet<PathBuf>,
     /// What clients stream, as it comes from their connections.
     streams: BTreeMap<ClientId, Vec<u8>>,
     /// Images on the way in.
@@ -115,6 +118,7 @@ impl Host {
             record: Record::default(),
             journal: Vec::new(),
             blocks: BTreeMap::new(),
+            lent: BTreeSet::new(),
             streams: BTreeMap::new(),
             spools: BTreeMap::new(),
             holding: None,
@@ -236,6 +240,9 @@ impl Host {
                 self.notes.insert(path, (pid, tender));
             }
             Output::RemoveTap(tap) => assert!(self.taps.remove(&tap), "removes a tap that is there"),
+            Output::TakeBackBlocks(files) => {
+                files.iter().for_each(|file| assert!(self.lent.remove(file), "is a tender's: {file:?}"));
+            }
             Output::Log(..) | Output::StopListening => {}
             Output::Exit => self.exited = true,
         }
@@ -290,6 +297,7 @@ impl Host {
                 self.next_pid += 1;
                 let line = spawn.arguments.iter().map(|a| String::from_utf8(a.clone()).unwrap()).collect();
                 self.processes.insert(self.next_pid, line);
+                self.lent.extend(spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone()));
                 self.notes.insert(spawn.note.path, (self.next_pid, spawn.note.tender));
                 Outcome::Process(self.next_pid)
             }

@@ -105,8 +105,12 @@ pub(super) enum Cancelled {
 pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) taps: Vec<String>,
+    pub(super) blocks: Vec<Name>,
     /// The user id that it runs under.
     pub(super) user: Option<u32>,
+    /// Those of its block devices that are held for it besides those of its configuration: it was taken over, and
+    /// they are not the same.
+    pub(super) held: Vec<Name>,
     /// It was asked to end, and what comes then.
     pub(super) stop: Option<AfterStop>,
     /// When it is killed, once it was asked to end.
@@ -176,6 +180,7 @@ impl Unikernel {
     /// number of one; admission against the root policy excludes that.
     pub(super) fn spawn(&self, config: &Config, name: &Name, start: &Start, now: Time) -> Option<Spawn> {
         let cpus = self.arguments.cpuids.iter().map(|id| usize::try_from(id.get()));
+        let blocks: Vec<Name> = self.blocks(name).map(|(_, block)| block).collect();
         Some(Spawn {
             tender: start.tender.clone()?,
             arguments: self.tender_arguments(config, name, &start.taps),
@@ -183,7 +188,7 @@ impl Unikernel {
             fifo: config.fifo(name),
             user: start.user,
             reach: self.reach(config, name),
-            note: Box::new(self.note(config, name, &start.taps, start.user, now, Stage::Starting)),
+            note: Box::new(self.note(config, name, (&start.taps, &blocks, start.user), now, Stage::Starting)),
         })
     }
 
@@ -191,23 +196,19 @@ impl Unikernel {
     fn reach(&self, config: &Config, name: &Name) -> Reach {
         Reach {
             image: config.image(name),
-            blocks: self.block_files(config, name).map(|(_, file)| file).collect(),
+            blocks: self.blocks(name).map(|(_, block)| config.block(&block)).collect(),
             taps: !self.arguments.net_devices.is_empty(),
             virtual_machines: self.image.as_ref().is_some_and(|image| image.target == Target::Hvt),
             memory: u64::try_from(self.arguments.memory.get()).unwrap_or_default(),
         }
     }
 
-    /// Its block devices, each with the file that it is.
-    fn block_files<'a>(
-        &'a self,
-        config: &'a Config,
-        name: &'a Name,
-    ) -> impl Iterator<Item = (&'a BlockDevice, PathBuf)> {
+    /// Its block devices, each with its name on the host.
+    pub(super) fn blocks<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = (&'a BlockDevice, Name)> {
         // A host device that is no label was refused with the admission: there is no such device.
         self.arguments.block_devices.iter().filter_map(|device| {
             let label = device.host_device().as_str()?.parse().ok()?;
-            Some((device, config.block(&Name::new(name.path().clone(), Some(label)))))
+            Some((device, Name::new(name.path().clone(), Some(label))))
         })
     }
 
@@ -223,8 +224,8 @@ impl Unikernel {
             let mac = derived_mac(name, net).to_string();
             of(&[b"--net-mac:", net.name.as_bytes(), b"=", mac.as_bytes()])
         }));
-        line.extend(self.block_files(config, name).map(|(device, file)| {
-            let file = file.into_os_string().into_encoded_bytes();
+        line.extend(self.blocks(name).map(|(device, block)| {
+            let file = config.block(&block).into_os_string().into_encoded_bytes();
             of(&[b"--block:", device.name.as_bytes(), b"=", &file])
         }));
         line.extend(self.arguments.block_devices.iter().filter_map(|device| {

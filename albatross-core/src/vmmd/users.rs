@@ -131,9 +131,14 @@ impl Users {
 
     /// Notes that a tender that runs already has this id. One outside the range is nobody's concern here.
     pub(super) fn adopt(&mut self, user: u32) {
-        if self.range.is_some_and(|range| range.contains(user)) {
+        if self.may_be_tenders(user) {
             self.given.insert(user);
         }
+    }
+
+    /// Whether this may be the id of a tender.
+    pub(super) fn may_be_tenders(&self, user: u32) -> bool {
+        self.range.is_some_and(|range| range.contains(user))
     }
 
     /// Its tender has ended, or was never started.

@@ -14,9 +14,10 @@ use crate::{
 /// ```asn1
 /// Running ::= [31] SEQUENCE { process SEQUENCE { pid INTEGER, started INTEGER }, tender Tender }
 /// Tender  ::= SEQUENCE { name, taps SEQUENCE OF UTF8String, user [0] INTEGER OPTIONAL, since time, restarts INTEGER,
-///                        stage CHOICE { starting [0] NULL, running [1] NULL, stopping [2] NULL }, .. }
+///                        stage CHOICE { starting [0] NULL, running [1] NULL, stopping [2] NULL },
+///                        blocks [1] SEQUENCE OF name OPTIONAL, .. }
 /// ```
-/// Fields that a later version adds at the end of `Tender` have tags from `[1]` on and are skipped.
+/// Fields that a later version adds at the end of `Tender` have tags from `[2]` on and are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// Which process it is.
@@ -49,6 +50,8 @@ pub struct Tender {
     pub restarts: Int,
     /// How far it has come.
     pub stage: Stage,
+    /// Its block devices, in the order of the unikernel's; not written where there is none.
+    pub blocks: Vec<Name>,
 }
 
 /// How far a tender has come. The end of one that is not [`Running`](Self::Running) says nothing about the
@@ -128,6 +131,10 @@ impl Tender {
                 Stage::Running => 1,
                 Stage::Stopping => 2,
             });
+            let blocks = Some(&self.blocks).filter(|blocks| !blocks.is_empty());
+            out.optional(1, blocks, |out, blocks| {
+                out.sequence(|out| blocks.iter().for_each(|block| block.write(out)));
+            });
         });
     }
 
@@ -141,8 +148,14 @@ impl Tender {
             since: Time::read(&mut fields, "running.tender.since")?,
             restarts: fields.int("running.tender.restarts")?,
             stage: Stage::read(&mut fields)?,
+            blocks: fields
+                .optional_explicit(1, "running.tender.blocks", |item| {
+                    let blocks = item.sequence("running.tender.blocks")?;
+                    blocks.list(|item| Name::read(item, "running.tender.blocks"))
+                })?
+                .unwrap_or_default(),
         };
-        skip_later_fields(fields, "running.tender", 1)?;
+        skip_later_fields(fields, "running.tender", 2)?;
         Ok(tender)
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use albatross_proto::log::LogRecord;
-use albatross_proto::state::{Change, Record, State};
+use albatross_proto::state::{Change, Record, Running, State};
 use albatross_proto::{DecodeError, Wire, extension};
 
 use super::decoder::{self, Refused};
@@ -47,6 +47,13 @@ pub(crate) fn record(bytes: &[u8]) -> bool {
 pub(crate) fn change(bytes: &[u8]) -> bool {
     let Some(value) = agree(bytes, Change::decode(bytes), decoder::change(bytes)) else { return false };
     stable(&value.encode().unwrap(), |bytes| Change::decode(bytes).map(|value| value.encode().unwrap()));
+    true
+}
+
+/// Bytes as the note of a tender that runs.
+pub(crate) fn running(bytes: &[u8]) -> bool {
+    let Some(value) = agree(bytes, Running::decode(bytes), decoder::running(bytes)) else { return false };
+    stable(&value.encode().unwrap(), |bytes| Running::decode(bytes).map(|value| value.encode().unwrap()));
     true
 }
 

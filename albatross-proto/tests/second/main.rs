@@ -32,12 +32,13 @@ struct Decoder {
     folders: &'static [&'static str],
 }
 
-const DECODERS: [Decoder; 6] = [
+const DECODERS: [Decoder; 7] = [
     Decoder { name: "wire", check: checks::wire, folders: &["wire", "wire-old"] },
     Decoder { name: "extension", check: checks::extension, folders: &["certext", "certext-old"] },
     Decoder { name: "state", check: checks::state, folders: &["state"] },
     Decoder { name: "record", check: checks::record, folders: &[] },
     Decoder { name: "change", check: checks::change, folders: &[] },
+    Decoder { name: "running", check: checks::running, folders: &[] },
     Decoder { name: "log_record", check: checks::log_record, folders: &[] },
 ];
 

@@ -3,7 +3,7 @@
 use albatross_proto::command::{ByDigest, History, RevocationCommand};
 use albatross_proto::log::{Event, LogCommand, LogEntry, LogRecord, Session};
 use albatross_proto::reply::{Exit, State as Doing, Status};
-use albatross_proto::state::{Change, Record, RecordedUnikernel};
+use albatross_proto::state::{Change, Process, Record, RecordedUnikernel, Running, Stage, Tender};
 use albatross_proto::{
     Arguments, BlockDevice, Command, Config, Data, FailBehaviour, Header, Int, MacAddress, NetDevice,
     Payload, Policy, Success, Time, Typ, UnikernelCommand, Wire, extension,
@@ -16,6 +16,7 @@ pub(crate) fn samples(decoder: &str) -> Vec<Vec<u8>> {
         "extension" => commands().iter().map(|command| extension::encode(command).unwrap()).collect(),
         "change" => changes().iter().map(|change| change.encode().unwrap()).collect(),
         "log_record" => log_records().iter().map(|record| record.encode().unwrap()).collect(),
+        "running" => runnings(),
         "record" => records().iter().map(|record| record.encode().unwrap()).collect(),
         _ => Vec::new(),
     }
@@ -118,6 +119,34 @@ pub(crate) fn changes() -> Vec<Change> {
     let policies = policies.into_iter().map(|(path, policy)| Change::Policy(path, policy));
     let removed = [Change::NoUnikernel("b:c".parse().unwrap()), Change::NoPolicy("b".parse().unwrap())];
     unikernels.chain(policies).chain(removed).collect()
+}
+
+/// Notes of tenders in each stage, one of them with fields of a later version.
+fn runnings() -> Vec<Vec<u8>> {
+    let tender = |stage, user, taps: &[&str], blocks: &[&str]| Tender {
+        name: "a:b".parse().unwrap(),
+        taps: taps.iter().map(|tap| (*tap).into()).collect(),
+        user,
+        since: Time::from_unix_millis(1_700_000_000_005).unwrap(),
+        restarts: Int::from(3),
+        stage,
+        blocks: blocks.iter().map(|block| block.parse().unwrap()).collect(),
+    };
+    let user = Some(Int::from(90_001));
+    let tenders = [
+        tender(Stage::Starting, None, &[], &[]),
+        tender(Stage::Running, user, &["vmmtap0"], &["a:data"]),
+        tender(Stage::Stopping, user, &["vmmtap0", "vmmtap12"], &[":x", "a:y"]),
+    ];
+    let process = Process { pid: Int::from(4711), started: Int::from(123_456) };
+    let note = |tender| Running { process: process.clone(), tender }.encode().unwrap();
+    let time = tlv(&[0x18], &[b"19700101000000Z"]);
+    let process = tlv(&[0x30], &[&[0x02, 1, 7], &[0x02, 1, 9]]);
+    let head = [&tlv(&[0x0c], &[b":a"]), &[0x30, 0][..], &time, &[0x02, 1, 0], &[0xa1, 2, 0x05, 0]];
+    let tender =
+        tlv(&[0x30], &[&head.concat(), &[0xa1, 2, 0x30, 0], &[0xa2, 2, 0x05, 0], &[0xbf, 0x1f, 1, 0]]);
+    let later = tlv(&[0xbf, 0x1f], &[&tlv(&[0x30], &[&process, &tender])]);
+    tenders.map(note).into_iter().chain([later]).collect()
 }
 
 fn config() -> Config<'static> {

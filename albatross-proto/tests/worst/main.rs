@@ -15,7 +15,7 @@ mod bounds;
 mod counting;
 
 use albatross_proto::frame::{FrameReader, HEADER_LENGTH};
-use albatross_proto::state::{Record, State};
+use albatross_proto::state::{Record, Running, State};
 use albatross_proto::{Wire, extension};
 
 use bounds::{SIZE, check, many, tlv};
@@ -170,6 +170,7 @@ fn nesting() {
     check_wire("nested sequences", &deep, false);
     check("nested sequences as a state", &deep, State::decode, false);
     check("nested sequences as a record", &deep, Record::decode, false);
+    check("nested sequences as a note", &deep, Running::decode, false);
     check("nested sequences as an extension", &deep, extension::decode, false);
     let time = tlv(0x18, b"1970010100");
     let later = tlv(0x30, &[&time, TYP, &tlv(0xa0, &deep)].concat());
@@ -258,4 +259,25 @@ fn frames() {
         reader
     });
     assert!(reader.is_partial() && cost.most < 100, "{cost:?}");
+}
+
+#[test]
+fn notes() {
+    let time = tlv(0x18, b"1970010100");
+    let process = tlv(0x30, &[INT, INT].concat());
+    let note = |name: &[u8], taps: &[u8], end: &[u8]| {
+        let tender = [&tlv(0x0c, name), taps, &time, INT, TYP, end].concat();
+        let tender = [&process[..], &tlv(0x30, &tender)].concat();
+        // The tag of `[31]` has two octets.
+        [&[0xbf][..], &tlv(0x1f, &tlv(0x30, &tender))].concat()
+    };
+    let no_taps: &[u8] = &[0x30, 0];
+    let taps = tlv(0x30, &many(|_| vec![0x0c, 0]));
+    check("a note of many taps", &note(b":a", &taps, &[]), Running::decode, true);
+    let blocks = |name: &'static [u8]| tlv(0xa1, &tlv(0x30, &many(|_| tlv(0x0c, name))));
+    check("a note of block devices at the root", &note(b":a", no_taps, &blocks(b":")), Running::decode, true);
+    check("a note of block devices", &note(b":a", no_taps, &blocks(b"a:b")), Running::decode, true);
+    check("a note of a long name", &note(&many(|_| b"a:".to_vec()), no_taps, &[]), Running::decode, true);
+    let later = tlv(0xa2, &many(|_| vec![0x05, 0]));
+    check("a note with a later field", &note(b":a", no_taps, &later), Running::decode, true);
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fs::{self, DirEntry, File};
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,7 +185,7 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<BlockFile>> {
         let entry = entry?;
         let metadata = entry.metadata()?;
         let length = metadata.is_file().then_some(metadata.len());
-        Ok(BlockFile { name: entry.file_name(), length })
+        Ok(BlockFile { name: entry.file_name(), length, owner: metadata.uid() })
     };
     fs::read_dir(directory)
         .and_then(|entries| entries.map(look).collect())

@@ -27,7 +27,7 @@ use crate::confine::Confinement;
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
 use crate::net::Taps;
-use crate::process::Processes;
+use crate::process::{self, Processes};
 use crate::record::RecordFile;
 use crate::sending::Sending;
 use crate::tender::Tenders;
@@ -291,6 +291,7 @@ impl Daemon<'_> {
             }
             Output::RemoveFile(path) => self.report(files::remove(&path)),
             Output::RemoveTap(tap) => self.report(net::remove_tap(&tap)),
+            Output::TakeBackBlocks(files) => self.report(process::take_back_blocks(&files)),
             Output::Log(level, text) => self.log.log(level_of(level), text),
             Output::StopListening => self.server.stop_listening(),
             Output::Exit => self.over = true,

@@ -48,8 +48,6 @@ pub(crate) struct Processes {
 struct Process {
     pid: u32,
     pidfd: OwnedFd,
-    /// What belongs to its user.
-    blocks: Vec<PathBuf>,
     /// In clock ticks since the machine was started.
     started: Int,
 }
@@ -69,34 +67,27 @@ impl Processes {
         token: Token,
     ) -> Result<u32, TaskFailure> {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
-        let blocks = spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone());
-        let started = give_blocks(&blocks, spawn.user).and_then(|()| {
-            with_held(confinement, spawn, needs, |held| {
-                self.let_go(held, &spawn.note, blocks.clone(), registry, token)
-            })
-            .map_err(|error| cannot(&error))
+        let started = give_blocks(&spawn.reach.blocks, spawn.user).and_then(|()| {
+            with_held(confinement, spawn, needs, |held| self.let_go(held, &spawn.note, registry, token))
+                .map_err(|error| cannot(&error))
         });
         started.inspect_err(|_| {
             self.forget(token, registry);
-            take_blocks(&blocks);
+            if spawn.user.is_some() {
+                // Why it was not started is told, and is why this fails, too.
+                _ = take_back_blocks(&spawn.reach.blocks);
+            }
             _ = fs::remove_file(&spawn.note.path);
         })
     }
 
     /// Notes and watches the process that waits, and lets it go; then its process id.
-    fn let_go(
-        &mut self,
-        held: Held<'_>,
-        note: &Note,
-        blocks: Vec<PathBuf>,
-        registry: &Registry,
-        token: Token,
-    ) -> io::Result<u32> {
+    fn let_go(&mut self, held: Held<'_>, note: &Note, registry: &Registry, token: Token) -> io::Result<u32> {
         let pid = u32::try_from(held.pid().as_raw()).map_err(io::Error::other)?;
         let pidfd = pidfd(pid)?;
         let started = identity::started(pid)?;
         watch(&pidfd, registry, token)?;
-        self.by_token.insert(token, Process { pid, pidfd, started, blocks });
+        self.by_token.insert(token, Process { pid, pidfd, started });
         self.note(pid, note).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot write {}: {error}", note.path.display()))
         })?;
@@ -141,7 +132,7 @@ impl Processes {
             return Ok((pid, Fate::Ended(identity::exit_of_stranger(&pidfd, pid))));
         }
         watch(&pidfd, registry, token)?;
-        self.by_token.insert(token, Process { pid, pidfd, started: noted.started, blocks: Vec::new() });
+        self.by_token.insert(token, Process { pid, pidfd, started: noted.started });
         Ok((pid, Fate::Runs))
     }
 
@@ -168,7 +159,6 @@ impl Processes {
         if let Some(process) = self.by_token.remove(&token) {
             // A pidfd of a process that was waited for stays readable.
             _ = registry.deregister(&mut SourceFd(&process.pidfd.as_raw_fd()));
-            take_blocks(&process.blocks);
         }
     }
 
@@ -258,8 +248,13 @@ fn give_blocks(blocks: &[PathBuf], user: Option<u32>) -> Result<(), TaskFailure>
 
 /// Makes them those of the daemon again. One that cannot be is that of a user whom nobody is: the next who
 /// gets that id does not have it in his view, and whoever gets the device makes it his.
-fn take_blocks(blocks: &[PathBuf]) {
+pub(crate) fn take_back_blocks(blocks: &[PathBuf]) -> Result<(), TaskFailure> {
+    let mut taken = Ok(());
     for block in blocks {
-        _ = fchownat(AT_FDCWD, block, Some(Uid::effective()), None, AtFlags::AT_SYMLINK_NOFOLLOW);
+        match fchownat(AT_FDCWD, block, Some(Uid::effective()), None, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => taken = Err(failure("cannot take back the block device", block, &error)),
+        }
     }
+    taken
 }

@@ -1,7 +1,7 @@
 //! What a daemon leaves to the next one: the notes of tenders that run, and what is found of it at the start.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -21,6 +21,9 @@ use crate::process::Processes;
 const LOCK: &str = ".lock";
 const BOOT: &str = ".boot";
 const UNFINISHED: &str = ".new";
+
+/// The most octets of a note: 63 devices, each with a name of 255 octets at most, and some more.
+const MAX_NOTE: u64 = 64 * 1024;
 
 /// How the image of a running unikernel is named after its name.
 const IMAGE: &str = ".img";
@@ -141,7 +144,9 @@ fn unikernel(file: &str) -> Option<Name> {
 
 /// A note. One that cannot be read is an error: its tender may run, and would be started a second time.
 fn read_note(config: &Config, path: &Path) -> io::Result<Running> {
-    let octets = fs::read(path).map_err(|error| named(path, &error))?;
+    let mut octets = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_NOTE).read_to_end(&mut octets));
+    read.map_err(|error| named(path, &error))?;
     let running = match Running::decode(&octets) {
         Ok(running) if config.note(&running.tender.name) == path => Ok(running),
         Ok(running) => Err(format!("it is about {}", running.tender.name)),

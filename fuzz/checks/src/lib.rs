@@ -39,13 +39,14 @@ pub use text::names;
 pub type Check = fn(&[u8]) -> bool;
 
 /// Every check by the name of its fuzz target.
-pub const CHECKS: [(&str, Check); 20] = [
+pub const CHECKS: [(&str, Check); 21] = [
     ("frame", frame),
     ("wire", wire),
     ("extension", extension),
     ("state", state),
     ("record", record),
     ("change", change),
+    ("running", running),
     ("log_record", log_record),
     ("journal", journal),
     ("log", log),
@@ -85,6 +86,11 @@ pub fn record(bytes: &[u8]) -> bool {
 /// A change of our own record, likewise.
 pub fn change(bytes: &[u8]) -> bool {
     checks::change(bytes)
+}
+
+/// The note of a tender that runs, likewise.
+pub fn running(bytes: &[u8]) -> bool {
+    checks::running(bytes)
 }
 
 /// A record of the event log, likewise.

@@ -81,7 +81,7 @@ impl Host {
         self.blocks.get(std::path::Path::new(&format!("/var/lib/albatross/block/{name}")))
     }
 
-    fn shown(&mut self, name: &str) -> Vec<String> {
+    pub(super) fn shown(&mut self, name: &str) -> Vec<String> {
         let Payload::Success(Success::BlockDevices(list)) =
             self.ask(name, Command::Block(BlockCommand::Info))
         else {
@@ -114,7 +114,7 @@ fn stream(content: &[u8]) -> Vec<u8> {
     stream
 }
 
-fn with_block(device: Option<&str>, sector_size: Option<i32>) -> UnikernelConfig<'static> {
+pub(super) fn with_block(device: Option<&str>, sector_size: Option<i32>) -> UnikernelConfig<'static> {
     let device = BlockDevice {
         name: Text::from("storage"),
         device: device.map(Text::from),
@@ -345,7 +345,7 @@ fn files_with_valid_names_and_sizes_are_devices_at_the_start() {
     let (record, files) = (host.record.clone(), host.files.clone());
 
     let mut host = Host::unborn(files);
-    let file = |name: &str, length| BlockFile { name: name.into(), length };
+    let file = |name: &str, length| BlockFile { name: name.into(), length, owner: 0 };
     let valid = [file(":storage", Some(MB)), file("a.b:..", Some(7 * MB))];
     let left = ["storage", "x:", "", "a b:c", "A:b", ":new#new#new"].map(|name| file(name, Some(MB)));
     let sizes = [None, Some(0), Some(1), Some(MB - 1)].map(|length| file("foo:x", length));

@@ -22,7 +22,7 @@ use asn1_rs::Any;
 use parts::{explicit, only, sequence};
 
 pub(crate) use reply::log_record;
-pub(crate) use state::{change, record, state};
+pub(crate) use state::{change, record, running, state};
 
 /// Not what the grammar asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

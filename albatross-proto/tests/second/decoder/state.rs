@@ -1,6 +1,6 @@
 //! What is kept on disk.
 
-use albatross_proto::state::{Change, Record, RecordedUnikernel, State};
+use albatross_proto::state::{Change, Process, Record, RecordedUnikernel, Running, Stage, State, Tender};
 use albatross_proto::{Config, Name, Path};
 use asn1_rs::Any;
 
@@ -9,7 +9,7 @@ use super::{
     config::{Version, config, config_v0, policy},
     parts::{explicit, only, sequence},
     reply::named,
-    scalars::{fixed, name},
+    scalars::{fixed, int, name, null, text, time},
 };
 
 /// The state that a file of any version holds.
@@ -97,4 +97,36 @@ pub(crate) fn record(bytes: &[u8]) -> Result<Record> {
     fields.end()?;
     let policies = policies.into_iter().map(|(name, policy)| (path(&name), policy)).collect();
     Ok(Record { unikernels, policies })
+}
+
+/// The note of a tender that runs.
+pub(crate) fn running(bytes: &[u8]) -> Result<Running> {
+    let (31, content) = explicit(&only(bytes)?)? else { return Err(Refused) };
+    let mut fields = sequence(&content)?;
+    let mut which = sequence(&fields.take()?)?;
+    let process = Process { pid: int(&which.take()?)?, started: int(&which.take()?)? };
+    which.end()?;
+    let tender = tender(&fields.take()?)?;
+    fields.end()?;
+    Ok(Running { process, tender })
+}
+
+fn tender(any: &Any<'_>) -> Result<Tender> {
+    let mut fields = sequence(any)?;
+    let unikernel = name(&fields.take()?)?;
+    let taps = sequence(&fields.take()?)?.all(text)?;
+    let user = fields.optional(0, int)?;
+    let since = time(&fields.take()?)?;
+    let restarts = int(&fields.take()?)?;
+    let (number, nothing) = explicit(&fields.take()?)?;
+    null(&nothing)?;
+    let stage = match number {
+        0 => Stage::Starting,
+        1 => Stage::Running,
+        2 => Stage::Stopping,
+        _ => return Err(Refused),
+    };
+    let blocks = fields.optional(1, |list| sequence(list)?.all(name))?.unwrap_or_default();
+    fields.end_or_later(2)?;
+    Ok(Tender { name: unikernel, taps, user, since, restarts, stage, blocks })
 }

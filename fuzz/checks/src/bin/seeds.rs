@@ -122,7 +122,7 @@ fn messages(seeds: &Seeds, vectors: &Path) {
         );
     }
     seeds.write("log", "records", &in_pieces(samples::samples("log_record").iter()));
-    for target in ["wire", "extension", "record", "change", "log_record"] {
+    for target in ["wire", "extension", "record", "change", "running", "log_record"] {
         for (index, bytes) in samples::samples(target).into_iter().enumerate() {
             seeds.write(target, &format!("sample-{index}"), &bytes);
         }
