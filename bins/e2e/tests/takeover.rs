@@ -10,15 +10,17 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::UdpSocket;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use albatross_e2e::run::run;
 use albatross_e2e::{Host, Programs, eventually, processes};
+use albatross_proto::Int;
+use albatross_proto::state::{Running, Stage};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, mkfifo};
+use nix::unistd::{Uid, chown, geteuid, mkfifo};
 use serde_json::Value;
 
 mod namespace;
@@ -83,8 +85,13 @@ impl Follower {
 
     /// The number of the next tick.
     fn tick(&mut self) -> u64 {
+        self.number("tick")
+    }
+
+    /// The number in the next line with this word and one.
+    fn number(&mut self, word: &str) -> u64 {
         let mut lines = self.lines.by_ref().map(Result::unwrap);
-        let line = lines.find(|line| line.contains(": tick ")).expect("another tick");
+        let line = lines.find(|line| line.contains(&format!(": {word} "))).expect("another line");
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 }
@@ -219,6 +226,145 @@ fn what_was_taken_over_still_counts() {
         host.client(&["destroy", "a:one"]).unwrap().assert(0, "destroyed");
         host.create("a:three", "tick", &["--mem", "18"]).unwrap().assert(0, "created");
     }
+}
+
+/// Whom the file of a block device belongs to.
+fn owner(host: &Host, name: &str) -> u32 {
+    fs::metadata(host.dbdir().join("block").join(name)).unwrap().uid()
+}
+
+/// Nobody else gets a block device that a tender has, whoever started that.
+fn assert_in_use(host: &Host, name: &str) {
+    let data = host.work().join("data");
+    fs::write(&data, "other content").unwrap();
+    for command in
+        [&["destroy-block", name][..], &["dump-block", name], &["set-block", name, data.to_str().unwrap()]]
+    {
+        host.client(command).unwrap().assert(117, "in use");
+    }
+    let (_, label) = name.rsplit_once(':').unwrap();
+    let block = format!("disk:{label}");
+    host.create("a:other", "disk", &["--block", &block]).unwrap().assert(117, "in use");
+}
+
+/// The guest writes and reads its device back while daemons come and go, and it is his until he ends.
+#[test]
+fn a_block_device_stays_with_its_guest_through_hand_overs_and_kills() {
+    let mut host = Host::for_test().unwrap();
+    host.client(&["create-block", "a:data", "1"]).unwrap().assert(0, "added block device");
+    let options = ["--block", "disk:data@4096", "--arg=--again=5"];
+    host.create("a:it", "disk", &options).unwrap().assert(0, "created unikernel");
+    let (pid, user) = (only_tender(&host), owner(&host, "a:data"));
+    assert_eq!(user != 0, geteuid().is_root());
+    let mut follower = Follower::start(&host, "a:it");
+    let mut expected = 1;
+    let mut follow = || {
+        for _ in 0..3 {
+            assert_eq!(follower.number("verified"), expected);
+            expected += 1;
+        }
+    };
+    for going in [Going::HandsOver, Going::Dies] {
+        for _ in 0..3 {
+            follow();
+            go(&mut host, going);
+            follow();
+            host.start_albatrossd(&[]).unwrap();
+            assert_in_use(&host, "a:data");
+            follow();
+            assert_eq!((only_tender(&host), owner(&host, "a:data")), (pid, user), "{going:?}");
+        }
+    }
+    drop(follower);
+    host.client(&["restart", "a:it"]).unwrap().assert(0, "created unikernel");
+    assert_in_use(&host, "a:data");
+    assert_eq!(owner(&host, "a:data") != 0, geteuid().is_root());
+    next(&mut host, Going::Dies);
+    host.client(&["destroy", "a:it"]).unwrap().assert(0, "destroyed unikernel");
+    assert_eq!(owner(&host, "a:data"), geteuid().as_raw());
+    host.client(&["destroy-block", "a:data"]).unwrap().assert(0, "removed block");
+    assert_eq!((host.tenders(), host.left_behind()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn block_devices_of_what_ended_without_a_daemon_are_given_back() {
+    for going in [Going::HandsOver, Going::Dies] {
+        let mut host = Host::for_test().unwrap();
+        for (name, device, more) in [("a:quits", "one", None), ("a:restarts", "two", Some("--restart"))] {
+            host.client(&["create-block", &format!("a:{device}"), "1"]).unwrap().assert(0, "added");
+            let block = format!("disk:{device}");
+            let options = ["--block", &block, "--arg=--again=5"];
+            let options: Vec<&str> = options.into_iter().chain(more).collect();
+            host.create(name, "disk", &options).unwrap().assert(0, "created unikernel");
+        }
+        host.client(&["create-block", "a:three", "1"]).unwrap().assert(0, "added");
+        go(&mut host, going);
+        // They end as they do not find what they wrote.
+        eventually("both ends", || {
+            for device in ["a:one", "a:two"] {
+                fs::write(host.dbdir().join("block").join(device), vec![0; 1 << 20]).unwrap();
+            }
+            host.tenders().is_empty().then_some(())
+        })
+        .unwrap();
+        if geteuid().is_root() {
+            // As if it had been killed before it noted the tender that it gave it to; and one of somebody else.
+            chown(&host.dbdir().join("block/a:three"), Some(Uid::from_raw(90_007)), None).unwrap();
+            fs::write(host.dbdir().join("block/a:four"), vec![0; 1 << 20]).unwrap();
+            chown(&host.dbdir().join("block/a:four"), Some(Uid::from_raw(1234)), None).unwrap();
+        }
+        host.start_albatrossd(&[]).unwrap();
+        begun(&host);
+        for device in ["a:one", "a:three"] {
+            assert_eq!(owner(&host, device), geteuid().as_raw(), "{device}");
+            host.client(&["destroy-block", device]).unwrap().assert(0, "removed block");
+        }
+        assert!(!geteuid().is_root() || owner(&host, "a:four") == 1234);
+        eventually("the next start", || running(&host, "a:restarts").then_some(())).unwrap();
+        assert_in_use(&host, "a:two");
+        host.client(&["destroy", "a:restarts"]).unwrap().assert(0, "destroyed unikernel");
+        assert_eq!(owner(&host, "a:two"), geteuid().as_raw());
+    }
+}
+
+/// The process ids of notes may be those of others by now, whom no signal is for.
+#[test]
+fn a_process_that_has_the_id_of_a_tender_that_ended_is_left_alone() {
+    for stage in [Stage::Starting, Stage::Running, Stage::Stopping] {
+        let mut host = Host::for_test().unwrap();
+        host.create("a:it", "tick", &["--restart"]).unwrap().assert(0, "created unikernel");
+        let pid = only_tender(&host);
+        go(&mut host, Going::Dies);
+        processes::signal(pid, Signal::SIGKILL);
+        eventually("its end", || host.tenders().is_empty().then_some(())).unwrap();
+        let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
+        let notes = host.tmpdir().join("running");
+        let mut note = Running::decode(&fs::read(notes.join("a:it")).unwrap()).unwrap();
+        assert_ne!(started(stranger.id()), note.process.started.get(), "another process");
+        note.process.pid = Int::from(stranger.id());
+        note.tender.stage = stage;
+        fs::write(notes.join("a:it"), note.encode().unwrap()).unwrap();
+        // One that is on no record would be killed.
+        note.tender.name = "a:stray".parse().unwrap();
+        fs::write(notes.join("a:stray"), note.encode().unwrap()).unwrap();
+        host.start_albatrossd(&[]).unwrap();
+        eventually("the next start", || (host.tenders().len() == 1).then_some(())).unwrap();
+        assert!(running(&host, "a:it"));
+        host.client(&["destroy", "a:it"]).unwrap().assert(0, "destroyed unikernel");
+        assert!(host.take_albatrossd().unwrap().terminate().unwrap().success());
+        assert!(stranger.try_wait().unwrap().is_none(), "{stage:?}");
+        assert_eq!(host.left_behind(), Vec::<String>::new());
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
+}
+
+/// When a process was started, as the kernel tells it.
+fn started(pid: u32) -> i64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    // proc(5) counts from 1; the first here is the third.
+    fields.split_whitespace().nth(22 - 3).unwrap().parse().unwrap()
 }
 
 /// An upgrade: the program is replaced by another file, under which the next daemon starts.
