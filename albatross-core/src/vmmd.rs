@@ -70,6 +70,10 @@ pub const MAX_PIPELINED: usize = 16;
 /// emptied within a second, and every command tries, too.
 pub const RECORD_RETRY: Duration = Duration::from_secs(5);
 
+/// Commands that the console or the statistics daemon may leave unanswered, besides one for each unikernel that
+/// runs. Either answers at once; what is sent to one that has stopped reading waits in memory.
+pub const MAX_UNANSWERED: usize = 1024;
+
 /// The most characters of a file name: NAME_MAX of Linux.
 const MAX_FILE_NAME: usize = 255;
 

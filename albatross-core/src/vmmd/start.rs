@@ -18,8 +18,8 @@ use super::store::Changed;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
 use super::users::NoneFree;
 use super::{
-    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo,
-    Vmmd, Waiting,
+    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, MAX_UNANSWERED, Outcome, Output, Phase, Task, TaskFailure,
+    Timer, Undo, Vmmd, Waiting,
 };
 use crate::image::{self, Image};
 use crate::machine::{Level, Now};
@@ -322,6 +322,11 @@ impl Vmmd {
 /// The conversation with the console daemon.
 impl Vmmd {
     fn console_add_for_start(&mut self, now: Now, name: &Name) {
+        let unanswered = self.console.pending.len();
+        if unanswered >= self.processes.len() + MAX_UNANSWERED {
+            let why = format!("the console daemon has left {unanswered} commands unanswered, start it anew");
+            return self.abort(now, name, &why);
+        }
         let deadline = now.monotonic + CONSOLE_PATIENCE;
         self.timers.insert((deadline, Timer::ConsolePatience(name.clone())));
         if let Some(start) = self.starting_mut(name) {

@@ -15,6 +15,7 @@ use albatross_proto::{
 use super::*;
 
 mod block;
+mod bounds;
 mod found;
 mod state;
 mod statistics;
