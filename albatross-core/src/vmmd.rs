@@ -193,6 +193,8 @@ enum Timer {
 enum Waiting {
     /// The next step of this unikernel's start.
     Start(Name),
+    /// This message of a client, which asks for bridges that were not there before.
+    Host(ClientId, Message),
     /// The image of this create is stored.
     Stored(Box<create::Creation>),
     /// The image that `get` asked for is sent.
@@ -311,6 +313,7 @@ impl Vmmd {
                 self.persisted(id, result.is_ok());
                 self.step_done(now, &name, result);
             }
+            Some(Waiting::Host(client, message)) => self.host_looked_at(now, client, message, result),
             Some(Waiting::Stored(creation)) => self.image_stored(now, *creation, result),
             Some(Waiting::Sent(requester)) => self.image_sent(&requester, result),
             Some(Waiting::Block(requester, job)) => self.block_done(&requester, job, result),

@@ -74,6 +74,7 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
         record: RecordFile::new(),
         tenders: Tenders::new(&config.dbdir, Arc::clone(&confinement), waker),
         waker_token,
+        dbdir: config.dbdir.clone(),
         console_socket: listener::socket_path(&config.tmpdir, "console"),
         vmmd: match confinement.users {
             Some(range) => Vmmd::new(config).with_users(range),
@@ -137,6 +138,7 @@ struct Daemon<'a> {
     taps: Taps,
     processes: Processes,
     confinement: Arc<Confinement>,
+    dbdir: PathBuf,
     console_socket: PathBuf,
     console: Option<ConnectionId>,
     /// The beginning of the monotonic clock.
@@ -401,6 +403,13 @@ impl Daemon<'_> {
             Task::SendBlock { client, header, file: place, level, form } => {
                 let Some((connection, _)) = self.take_out(client) else { return Some(client_is_gone()) };
                 self.blocks.send(id, client, connection, Wanted { header, place, level, form });
+                None
+            }
+            Task::LookAtHost => {
+                let looked = host::policy(&self.dbdir).map(Outcome::Host);
+                let result = looked.map_err(|error| TaskFailure(error.to_string()));
+                // Before whatever came from a client behind the command that waits for it.
+                self.inputs.push_front(Input::Done(id, result));
                 None
             }
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),
