@@ -70,6 +70,10 @@ pub const MAX_PIPELINED: usize = 16;
 /// emptied within a second, and every command tries, too.
 pub const RECORD_RETRY: Duration = Duration::from_secs(5);
 
+/// Commands that the console or the statistics daemon may leave unanswered, besides one for each unikernel that
+/// runs. Either answers at once; what is sent to one that has stopped reading waits in memory.
+pub const MAX_UNANSWERED: usize = 1024;
+
 /// The most characters of a file name: NAME_MAX of Linux.
 const MAX_FILE_NAME: usize = 255;
 
@@ -191,6 +195,8 @@ enum Timer {
 enum Waiting {
     /// The next step of this unikernel's start.
     Start(Name),
+    /// This message of a client, which asks for bridges that were not there before.
+    Host(ClientId, Message),
     /// The image of this create is stored.
     Stored(Box<create::Creation>),
     /// The image that `get` asked for is sent.
@@ -310,6 +316,7 @@ impl Vmmd {
                 self.persisted(id, result.is_ok());
                 self.step_done(now, &name, result);
             }
+            Some(Waiting::Host(client, message)) => self.host_looked_at(now, client, message, result),
             Some(Waiting::Stored(creation)) => self.image_stored(now, *creation, result),
             Some(Waiting::Sent(requester)) => self.image_sent(&requester, result),
             Some(Waiting::Block(requester, job)) => self.block_done(&requester, job, result),

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use albatross_proto::{
-    Arguments, Command, Int, Name, Path, Payload, Policy, PolicyCommand, StatisticsCommand, Success, Text,
-    UnikernelCommand, Wire,
+    Arguments, Command, DecodeError, Int, Name, Path, Payload, Policy, PolicyCommand, StatisticsCommand,
+    Success, Text, UnikernelCommand, Wire, command::ByDigest,
 };
 
 use super::store::Changed;
 use super::unikernel::{AfterStop, Cancelled, Cause, State, Unikernel};
 use super::{
-    ADDED_POLICY, Client, MAX_PIPELINED, Message, Output, Phase, Requester, SpoolId, TaskId,
-    UNMODIFIED_POLICY, Undo, Vmmd, Waiting,
+    ADDED_POLICY, Client, MAX_PIPELINED, Message, Outcome, Output, Phase, Requester, SpoolId, Task,
+    TaskFailure, TaskId, UNMODIFIED_POLICY, Undo, Vmmd, Waiting,
 };
 use crate::image;
 use crate::machine::{ClientId, Level, Now};
@@ -36,7 +36,7 @@ impl Vmmd {
         let Some(state) = self.clients.get_mut(&client) else { return };
         if !state.busy {
             state.busy = true;
-            return self.message(now, client, &message);
+            return self.message(now, client, message);
         }
         if state.pipelined.len() < MAX_PIPELINED {
             return state.pipelined.push_back(message);
@@ -66,22 +66,89 @@ impl Vmmd {
         }
     }
 
-    fn message(&mut self, now: Now, client: ClientId, message: &Message) {
+    fn message(&mut self, now: Now, client: ClientId, message: Message) {
         match Wire::decode(&message.octets) {
+            Ok(Wire { payload: Payload::Command(command), .. }) if self.wants_new_bridge(&command) => {
+                self.task(Task::LookAtHost, Waiting::Host(client, message));
+            }
+            decoded => self.decoded(now, client, decoded, message.image),
+        }
+    }
+
+    /// The machine was looked at for the sake of a message.
+    pub(super) fn host_looked_at(
+        &mut self,
+        now: Now,
+        client: ClientId,
+        message: Message,
+        result: Result<Outcome, TaskFailure>,
+    ) {
+        self.adopt_host(result);
+        if self.clients.contains_key(&client) {
+            self.decoded(now, client, Wire::decode(&message.octets), message.image);
+        } else {
+            self.drop_spool(message.image);
+        }
+    }
+
+    fn decoded(
+        &mut self,
+        now: Now,
+        client: ClientId,
+        decoded: Result<Wire<'_>, DecodeError>,
+        image: Option<SpoolId>,
+    ) {
+        match decoded {
             Ok(Wire { header, payload: Payload::Command(command) }) => {
-                self.command(now, Requester { client, header }, command, message.image)
+                self.command(now, Requester { client, header }, command, image)
             }
             Ok(Wire { header, .. }) => {
-                self.drop_spool(message.image);
+                self.drop_spool(image);
                 self.log(Level::Warning, format!("client {}: {}: not a command", client.0, header.name));
                 self.close(client);
             }
             Err(error) => {
-                self.drop_spool(message.image);
+                self.drop_spool(image);
                 self.log(Level::Warning, format!("client {}: message refused: {error}", client.0));
                 self.close(client);
             }
         }
+    }
+
+    /// Whether a command is about bridges that were not there when the machine was looked at last.
+    fn wants_new_bridge(&self, command: &Command<'_>) -> bool {
+        let Command::Unikernel(command) = command else { return false };
+        self.phase == Phase::Serving
+            && match command {
+                UnikernelCommand::Create(config) | UnikernelCommand::ForceCreate(config) => {
+                    self.has_new_bridge(&config.arguments)
+                }
+                UnikernelCommand::CreateByDigest(ByDigest { config, .. })
+                | UnikernelCommand::ForceCreateByDigest(ByDigest { config, .. }) => {
+                    self.has_new_bridge(&config.arguments)
+                }
+                UnikernelCommand::Restart(Some(arguments)) => self.has_new_bridge(arguments),
+                _ => false,
+            }
+    }
+
+    /// Whether the machine has to be looked at again before these arguments are admitted.
+    pub(super) fn has_new_bridge(&self, arguments: &Arguments) -> bool {
+        let known = self.resources.policy(&Path::root()).map(|policy| &policy.bridges);
+        arguments.net_devices.iter().any(|net| known.is_some_and(|known| !known.contains(net.host_bridge())))
+    }
+
+    /// What the machine offers now; where that is not known, it is what it was.
+    pub(super) fn adopt_host(&mut self, looked: Result<Outcome, TaskFailure>) {
+        let why = match looked {
+            Ok(Outcome::Host(policy)) => match self.resources.adopt_policy(&Path::root(), policy) {
+                Ok(()) => return,
+                Err(refusal) => refusal.to_string(),
+            },
+            Ok(_) => "it was not looked at".to_owned(),
+            Err(TaskFailure(why)) => why,
+        };
+        self.log(Level::Error, format!("what this host has is not known: {why}"));
     }
 
     fn command(&mut self, now: Now, requester: Requester, command: Command<'_>, image: Option<SpoolId>) {

@@ -185,6 +185,9 @@ pub enum Task {
         /// 0: as it is; else compressed at this level.
         level: u32,
     },
+    /// Look at what the machine offers as a whole: [`Outcome::Host`]. It is the first to be answered of what is
+    /// waited for: the messages of a client may wait behind it.
+    LookAtHost,
     /// Find a tender that runs such images: [`Outcome::Tender`].
     FindTender {
         /// What the image was linked for.
@@ -367,6 +370,8 @@ pub enum Outcome {
     },
     /// What an image says about itself.
     Inspected(Image),
+    /// The root policy: cpus, memory, storage and bridges that are there.
+    Host(Policy),
     /// The path of a tender.
     Tender(PathBuf),
     /// The name of a tap.

@@ -112,6 +112,7 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
     match task {
         Task::MakeFifo { path } | Task::Persist { path, .. } | Task::Append { path, .. } => check_path(path),
         Task::SendImage { path, .. } => check_path(path),
+        Task::LookAtHost => return Some(Input::Done(id, Err(TaskFailure("not looked at".to_owned())))),
         Task::StoreImage { .. } => {
             let image = crate::image::inspect(IMAGE).expect("an image");
             outcome = Outcome::Stored { digest: crate::image::digest(IMAGE), image };

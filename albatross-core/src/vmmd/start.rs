@@ -18,11 +18,12 @@ use super::store::Changed;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
 use super::users::NoneFree;
 use super::{
-    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo,
-    Vmmd, Waiting,
+    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, MAX_UNANSWERED, Outcome, Output, Phase, Task, TaskFailure,
+    Timer, Undo, Vmmd, Waiting,
 };
 use crate::image::{self, Image};
 use crate::machine::{Level, Now};
+use crate::resources::Refused;
 
 impl Vmmd {
     /// Begins to start what is on record and does not run.
@@ -33,13 +34,22 @@ impl Vmmd {
         if let Err(why) = check_runnable(name, unikernel.typ) {
             return self.abort(now, name, &why);
         }
-        if !unikernel.admitted {
-            if let Err(refusal) = self.resources.insert_unikernel(name, &unikernel.arguments) {
-                return self.abort(now, name, &refusal.to_string());
+        let looks = self
+            .starting(name)
+            .is_some_and(|(unikernel, _)| !unikernel.admitted && self.has_new_bridge(&unikernel.arguments));
+        self.go_on(now, name, if looks { Step::LookAtHost } else { Step::InspectImage });
+    }
+
+    /// Accounts what a unikernel takes, where that is not done.
+    fn admit(&mut self, name: &Name) -> Result<(), Refused> {
+        match self.unikernels.get_mut(name).filter(|unikernel| !unikernel.admitted) {
+            None => Ok(()),
+            Some(unikernel) => {
+                self.resources.insert_unikernel(name, &unikernel.arguments)?;
+                unikernel.admitted = true;
+                Ok(())
             }
-            unikernel.admitted = true;
         }
-        self.next_step(now, name);
     }
 
     /// Starts what has waited long enough.
@@ -63,9 +73,14 @@ impl Vmmd {
         if let Err(NoneFree) = self.take_user(name) {
             return self.abort(now, name, "every user id for tenders is in use, give a larger --uid-count");
         }
+        let admits = self.starting(name).is_some_and(|(_, start)| start.step == Step::InspectImage);
+        if let Err(refused) = if admits { self.admit(name) } else { Ok(()) } {
+            return self.abort(now, name, &refused.to_string());
+        }
         let Some((unikernel, start)) = self.starting(name) else { return };
         let step = start.step;
         let task = match step {
+            Step::LookAtHost => Task::LookAtHost,
             Step::InspectImage if unikernel.image.is_some() => {
                 return self.go_on(now, name, Step::FindTender);
             }
@@ -140,6 +155,13 @@ impl Vmmd {
 
     /// The task of a step was carried out, or was not.
     pub(super) fn step_done(&mut self, now: Now, name: &Name, result: Result<Outcome, TaskFailure>) {
+        let is_of_host = self.starting(name).is_some_and(|(_, start)| start.step == Step::LookAtHost);
+        let result = if is_of_host {
+            self.adopt_host(result);
+            Ok(Outcome::Done)
+        } else {
+            result
+        };
         let Some(start) = self.starting_mut(name) else {
             return self.log(
                 Level::Error,
@@ -151,6 +173,7 @@ impl Vmmd {
             Err(TaskFailure(why)) => return self.abort(now, name, &why),
         };
         let next = match (start.step, outcome) {
+            (Step::LookAtHost, _) => Step::InspectImage,
             (Step::InspectImage, Outcome::Inspected(image)) => match self.look_at_inspected(name, image) {
                 Ok(()) => Step::FindTender,
                 Err(why) => return self.abort(now, name, &why),
@@ -324,6 +347,11 @@ impl Vmmd {
 /// The conversation with the console daemon.
 impl Vmmd {
     fn console_add_for_start(&mut self, now: Now, name: &Name) {
+        let unanswered = self.console.pending.len();
+        if unanswered >= self.processes.len() + MAX_UNANSWERED {
+            let why = format!("the console daemon has left {unanswered} commands unanswered, start it anew");
+            return self.abort(now, name, &why);
+        }
         let deadline = now.monotonic + CONSOLE_PATIENCE;
         self.timers.insert((deadline, Timer::ConsolePatience(name.clone())));
         if let Some(start) = self.starting_mut(name) {

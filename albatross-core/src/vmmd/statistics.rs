@@ -2,12 +2,13 @@
 //!
 //! It connects, sends `initial`, and is answered. From then on commands go the other way on its connection,
 //! `stats add` and `stats remove`, numbered on from its own; what it answers is looked at for failures only.
-//! It may go and come back at any time: a new connection takes the place of an older one.
+//! It may go and come back at any time: a new connection takes the place of an older one. One that does not answer
+//! is let go ([`MAX_UNANSWERED`]); when it comes back it is told what runs then.
 
 use albatross_proto::{Command, Header, Int, Name, Payload, StatisticsCommand, Success, Text, Wire};
 
 use super::unikernel::Unikernel;
-use super::{Output, Requester, Vmmd};
+use super::{MAX_UNANSWERED, Output, Requester, Vmmd};
 use crate::machine::{ClientId, Level};
 
 /// The connection of the statistics daemon.
@@ -16,6 +17,8 @@ pub(super) struct Statistics {
     client: Option<ClientId>,
     /// The number of the last command that was sent to it.
     sequence: i64,
+    /// Commands that it has not answered.
+    unanswered: usize,
 }
 
 impl Vmmd {
@@ -26,6 +29,7 @@ impl Vmmd {
             self.close(older);
         }
         self.statistics.sequence = header.sequence;
+        self.statistics.unanswered = 0;
         self.send(*client, &Wire::new(header.clone(), Payload::Success(Success::Empty)));
         if let Some(state) = self.clients.get_mut(client) {
             state.busy = false;
@@ -64,6 +68,14 @@ impl Vmmd {
 
     fn statistics_tell(&mut self, name: &Name, command: StatisticsCommand) {
         let Some(client) = self.statistics.client else { return };
+        if self.statistics.unanswered >= self.processes.len() + MAX_UNANSWERED {
+            let unanswered = self.statistics.unanswered;
+            let text =
+                format!("the statistics daemon has left {unanswered} commands unanswered, it is let go");
+            self.log(Level::Warning, text);
+            return self.close(client);
+        }
+        self.statistics.unanswered += 1;
         self.statistics.sequence = self.statistics.sequence.wrapping_add(1);
         let header = Header::new(self.statistics.sequence, name.clone());
         self.send(client, &Wire::new(header, Payload::Command(Command::Statistics(command))));
@@ -71,6 +83,7 @@ impl Vmmd {
 
     /// What the statistics daemon answers.
     pub(super) fn statistics_frame(&mut self, client: ClientId, octets: &[u8]) {
+        self.statistics.unanswered = self.statistics.unanswered.saturating_sub(1);
         match Wire::decode(octets) {
             Ok(Wire { payload: Payload::Success(_), .. }) => {}
             Ok(Wire { header, payload: Payload::Failure(why) }) => {

@@ -16,7 +16,9 @@ use super::*;
 
 mod block;
 mod block_takeover;
+mod bounds;
 mod found;
+mod host;
 mod state;
 mod statistics;
 mod takeover;
@@ -29,6 +31,8 @@ const NET_SERVICE: &[u8] = include_bytes!("../../../testdata/images/spt-net-serv
 #[derive(Debug)]
 struct Host {
     vmmd: Vmmd,
+    /// What it offers when it is looked at again.
+    host: Policy,
     now: Duration,
     files: BTreeMap<PathBuf, Vec<u8>>,
     fifos: BTreeSet<PathBuf>,
@@ -109,6 +113,7 @@ impl Host {
         };
         Self {
             vmmd: Vmmd::new(config),
+            host: host_policy(),
             now: Duration::from_secs(1),
             files,
             fifos: BTreeSet::new(),
@@ -277,6 +282,7 @@ impl Host {
                 self.replies.entry(client).or_default().push(reply);
                 Outcome::Done
             }
+            Task::LookAtHost => Outcome::Host(self.host.clone()),
             Task::FindTender { .. } => Outcome::Tender("/bin/solo5-spt".into()),
             Task::PlaceImage { from, to } => {
                 let image = self.files.get(&from).expect("the image is stored").clone();

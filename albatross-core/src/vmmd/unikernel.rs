@@ -71,6 +71,8 @@ pub(super) struct Start {
 /// The task that is being waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// It is on a bridge that was not there.
+    LookAtHost,
     InspectImage,
     FindTender,
     PlaceImage,

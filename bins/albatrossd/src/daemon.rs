@@ -16,6 +16,7 @@ use albatross_driver::logging::{self, Logger};
 use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
 use albatross_driver::signals::{Signal, Signals};
+use albatross_driver::sys;
 use albatross_proto::Time;
 use albatross_proto::frame::{self, MAX_ENCODED};
 use mio::{Token, Waker};
@@ -47,6 +48,9 @@ const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, S
 /// Serves until it is asked to end. Tenders run under the ids of `users`, if there are any and it is root.
 pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log: &Logger) -> io::Result<()> {
     check_directories(&config)?;
+    if let Err(error) = sys::raise_descriptor_limit() {
+        log.warning(format_args!("the limit of open files stays as it is: {error}"));
+    }
     let _lock = takeover::lock(&config)?;
     files::make_directories(&config.dbdir)?;
     let confinement = Arc::new(Confinement::begin(&config.dbdir, users, log)?);
@@ -70,6 +74,7 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
         record: RecordFile::new(),
         tenders: Tenders::new(&config.dbdir, Arc::clone(&confinement), waker),
         waker_token,
+        dbdir: config.dbdir.clone(),
         console_socket: listener::socket_path(&config.tmpdir, "console"),
         vmmd: match confinement.users {
             Some(range) => Vmmd::new(config).with_users(range),
@@ -133,6 +138,7 @@ struct Daemon<'a> {
     taps: Taps,
     processes: Processes,
     confinement: Arc<Confinement>,
+    dbdir: PathBuf,
     console_socket: PathBuf,
     console: Option<ConnectionId>,
     /// The beginning of the monotonic clock.
@@ -232,7 +238,7 @@ impl Daemon<'_> {
 
     fn note_source(&mut self, SourceEvent { token, .. }: SourceEvent) {
         if token == self.waker_token {
-            let answers = self.tenders.answers();
+            let answers = self.tenders.answers(self.log);
             self.inputs.extend(answers.into_iter().map(|(task, result)| Input::Done(task, result)));
             for answer in self.images.answers() {
                 let done = match answer {
@@ -398,6 +404,13 @@ impl Daemon<'_> {
             Task::SendBlock { client, header, file: place, level, form } => {
                 let Some((connection, _)) = self.take_out(client) else { return Some(client_is_gone()) };
                 self.blocks.send(id, client, connection, Wanted { header, place, level, form });
+                None
+            }
+            Task::LookAtHost => {
+                let looked = host::policy(&self.dbdir).map(Outcome::Host);
+                let result = looked.map_err(|error| TaskFailure(error.to_string()));
+                // Before whatever came from a client behind the command that waits for it.
+                self.inputs.push_front(Input::Done(id, result));
                 None
             }
             Task::FindTender { target, abi_version } => self.tenders.find(id, target, abi_version),

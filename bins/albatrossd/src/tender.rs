@@ -1,7 +1,8 @@
 //! Which tender runs an image, and what it needs to start. Asking one for its version takes a while, so it is
 //! done beside the loop and remembered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -10,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use albatross_core::image::Target;
 use albatross_core::vmmd::{Outcome, TaskFailure, TaskId};
+use albatross_driver::logging::Logger;
 use mio::Waker;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +27,8 @@ use crate::confine::{Confinement, Launch, Limits, Needs, Uses, View, launch, nee
 
 /// How long a tender may take to tell its version, in milliseconds. It prints two lines.
 const VERSION_PATIENCE: u16 = 5000;
+/// How long one that took longer is passed over before it is asked again: the machine may have been busy.
+const SILENT: Duration = Duration::from_secs(60);
 /// The most octets of that output that are looked at.
 const VERSION_OUTPUT: u64 = 4096;
 /// The tender that ships with albatross, and the directory where packages put it.
@@ -38,33 +43,61 @@ pub(crate) struct Tenders {
     confinement: Arc<Confinement>,
     /// What is known of each program, with what tells whether it is still the same program.
     known: HashMap<PathBuf, (Identity, Known)>,
+    /// What is wanted and waits until its candidates have answered, in the order in which it came.
+    wanted: Vec<Wanted>,
+    /// Those that are being asked. A tender that does not answer is asked once, however many starts want to
+    /// know.
+    asking: HashSet<PathBuf>,
     waker: Arc<Waker>,
-    sender: Sender<Answer>,
-    answers: Receiver<Answer>,
+    sender: Sender<Asked>,
+    answers: Receiver<Asked>,
 }
 
 type Identity = (u64, u64, i64, i64, u64);
 
 /// What is known of a program.
 struct Known {
-    /// The version that it told.
-    version: Option<u32>,
+    /// The version that it told, or why it did not.
+    version: Result<u32, Untold>,
     /// What it needs to start, where tenders are confined.
     needs: Needs,
 }
 
-struct Answer {
+/// Why a tender is not known to have a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Untold {
+    /// It did not end in time; when that was.
+    Silent(Instant),
+    /// It did not exit with 0.
+    Failed(String),
+    /// It printed something else.
+    Rubbish,
+}
+
+/// A tender that is looked for.
+struct Wanted {
     task: TaskId,
     target: Target,
-    wanted: u32,
-    asked: Vec<(PathBuf, Identity, Result<Known, String>)>,
+    abi_version: u32,
     candidates: Vec<PathBuf>,
+    /// Why those of them that cannot be asked cannot.
+    failures: Vec<(PathBuf, String)>,
 }
+
+/// A tender that was asked: what is known of it now, or why it cannot be started.
+struct Asked {
+    path: PathBuf,
+    known: Result<(Identity, Known), String>,
+}
+
+/// What came of looking for a tender.
+type Found = (TaskId, Result<Outcome, TaskFailure>);
 
 impl Tenders {
     pub(crate) fn new(dbdir: &Path, confinement: Arc<Confinement>, waker: Arc<Waker>) -> Self {
         let (sender, answers) = mpsc::channel();
-        Self { dbdir: dbdir.to_owned(), confinement, known: HashMap::new(), waker, sender, answers }
+        let (known, wanted, asking) = (HashMap::new(), Vec::new(), HashSet::new());
+        Self { dbdir: dbdir.to_owned(), confinement, known, wanted, asking, waker, sender, answers }
     }
 
     /// What the tender needs to start, if that is known.
@@ -88,71 +121,108 @@ impl Tenders {
                 ))));
             }
         };
-        let unknown: Vec<PathBuf> = candidates.iter().filter(|path| !self.is_known(path)).cloned().collect();
-        if unknown.is_empty() {
-            return Some(self.choose(&candidates, target, abi_version, &[]));
-        }
-        let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
-        let confinement = Arc::clone(&self.confinement);
-        let ask = move || {
-            let asked = unknown.into_iter().filter_map(|path| {
-                let found = identity(&path)?;
-                let known = ask(&confinement, &path);
-                Some((path, found, known))
-            });
-            let answer = Answer { task, target, wanted: abi_version, asked: asked.collect(), candidates };
-            // The daemon is over where nobody receives any more.
-            _ = sender.send(answer);
-            _ = waker.wake();
-        };
-        match thread::Builder::new().name("tender-version".to_owned()).spawn(ask) {
-            Ok(_) => None,
-            Err(error) => {
-                Some(Err(TaskFailure(format!("cannot ask the tenders for their version: {error}"))))
+        let mut wanted = Wanted { task, target, abi_version, candidates, failures: Vec::new() };
+        for path in &wanted.candidates {
+            if !self.is_known(path)
+                && !self.asking.contains(path)
+                && let Err(error) = self.ask(path)
+            {
+                let why = format!("{} cannot be asked for its version: {error}", path.display());
+                wanted.failures.push((path.clone(), why));
+                // It may be another program by now.
+                self.known.remove(path);
             }
         }
+        let found = self.choose(&wanted);
+        if found.is_none() {
+            self.wanted.push(wanted);
+        }
+        found
+    }
+
+    /// Asks a tender for its version, in a thread of its own: it may not answer.
+    fn ask(&mut self, path: &Path) -> io::Result<()> {
+        let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
+        let (confinement, tender) = (Arc::clone(&self.confinement), path.to_owned());
+        let ask = move || {
+            let known = ask(&confinement, &tender);
+            // The daemon is over where nobody receives any more.
+            _ = sender.send(Asked { path: tender, known });
+            _ = waker.wake();
+        };
+        thread::Builder::new().name("tender-version".to_owned()).spawn(ask)?;
+        self.asking.insert(path.to_owned());
+        Ok(())
     }
 
     /// Answers that came meanwhile.
-    pub(crate) fn answers(&mut self) -> Vec<(TaskId, Result<Outcome, TaskFailure>)> {
-        let answers: Vec<Answer> = self.answers.try_iter().collect();
-        let mut done = Vec::new();
-        for Answer { task, target, wanted, asked, candidates } in answers {
-            let mut failures = Vec::new();
-            for (path, identity, known) in asked {
-                match known {
-                    Ok(known) => _ = self.known.insert(path, (identity, known)),
-                    Err(why) => failures.push(why),
+    pub(crate) fn answers(&mut self, log: &Logger) -> Vec<Found> {
+        while let Ok(asked) = self.answers.try_recv() {
+            self.note(asked, log);
+        }
+        let mut found = Vec::new();
+        for wanted in std::mem::take(&mut self.wanted) {
+            match self.choose(&wanted) {
+                Some(result) => found.push((wanted.task, result)),
+                None => self.wanted.push(wanted),
+            }
+        }
+        found
+    }
+
+    fn note(&mut self, Asked { path, known }: Asked, log: &Logger) {
+        self.asking.remove(&path);
+        match known {
+            Ok((identity, known)) => {
+                if let Err(why) = &known.version {
+                    log.warning(format_args!("the tender {} is passed over: it {why}", path.display()));
+                }
+                self.known.insert(path, (identity, known));
+            }
+            Err(why) => {
+                log.warning(format_args!("a tender is passed over: {why}"));
+                self.known.remove(&path);
+                for wanted in self.wanted.iter_mut().filter(|wanted| wanted.candidates.contains(&path)) {
+                    wanted.failures.push((path.clone(), why.clone()));
                 }
             }
-            done.push((task, self.choose(&candidates, target, wanted, &failures)));
         }
-        done
     }
 
     /// Whether the program was asked, and still is the same.
     fn is_known(&self, path: &Path) -> bool {
-        self.known.get(path).is_some_and(|(known, _)| identity(path).as_ref() == Some(known))
+        self.known.get(path).is_some_and(|(identified, known)| {
+            let may_speak = matches!(&known.version, Err(Untold::Silent(when)) if when.elapsed() > SILENT);
+            !may_speak && identity(path).as_ref() == Some(identified)
+        })
     }
 
-    fn choose(
-        &self,
-        candidates: &[PathBuf],
-        target: Target,
-        wanted: u32,
-        failures: &[String],
-    ) -> Result<Outcome, TaskFailure> {
-        let fits =
-            |path: &&PathBuf| self.known.get(*path).is_some_and(|(_, known)| known.version == Some(wanted));
-        if let Some(path) = candidates.iter().find(fits) {
-            return Ok(Outcome::Tender(path.clone()));
+    /// The first candidate that fits; `None` while one before it is being asked.
+    fn choose(&self, wanted: &Wanted) -> Option<Result<Outcome, TaskFailure>> {
+        let Wanted { target, abi_version, candidates, failures, .. } = wanted;
+        let mut others = String::new();
+        for path in candidates {
+            if self.asking.contains(path) {
+                return None;
+            }
+            let at = path.display();
+            others += &match self.known.get(path).map(|(_, known)| &known.version) {
+                Some(Ok(version)) if version == abi_version => {
+                    return Some(Ok(Outcome::Tender(path.clone())));
+                }
+                Some(Ok(version)) => format!("; {at} is for ABI version {version}"),
+                Some(Err(why)) => format!("; {at} {why}"),
+                None => {
+                    let failure = failures.iter().find(|(failed, _)| failed == path);
+                    failure.map_or_else(String::new, |(_, why)| format!("; {why}"))
+                }
+            };
         }
-        let failures: String = failures.iter().flat_map(|why| ["; ", why]).collect();
-        Err(TaskFailure(format!(
-            "no tender for {target} images of ABI version {wanted}: install solo5-{target}, or put it into \
-             {}{failures}",
-            self.dbdir.display()
-        )))
+        Some(Err(TaskFailure(format!(
+            "no tender for {target} images of ABI version {abi_version}: install solo5-{target}, or put it \
+             into {}{others}",
+            self.dbdir.display(),
+        ))))
     }
 
     /// The executables that may do, in the order of preference.
@@ -173,6 +243,18 @@ impl Tenders {
     }
 }
 
+impl fmt::Display for Untold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent(_) => {
+                write!(f, "does not tell its version within {} s", VERSION_PATIENCE / 1000)
+            }
+            Self::Failed(how) => write!(f, "{how} when asked for its version"),
+            Self::Rubbish => f.write_str("prints no line `ABI version N` when asked for its version"),
+        }
+    }
+}
+
 fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
@@ -190,18 +272,19 @@ fn own_tender() -> Option<PathBuf> {
 
 /// Finds out what `tender` needs to start, and its version. An error says why it cannot be started; one that
 /// starts and tells no version is known to have none.
-fn ask(confinement: &Confinement, tender: &Path) -> Result<Known, String> {
+fn ask(confinement: &Confinement, tender: &Path) -> Result<(Identity, Known), String> {
+    let identity = identity(tender).ok_or_else(|| format!("{} is not there any more", tender.display()))?;
     let needs = match confinement.users {
         Some(_) => needs(tender).map_err(|error| error.to_string())?,
         None => Needs::new(),
     };
     let version =
         ask_version(confinement, tender, &needs).map_err(|error| format!("{}: {error}", tender.display()))?;
-    Ok(Known { version, needs })
+    Ok((identity, Known { version, needs }))
 }
 
 /// Runs `tender --version`, confined like any other, and reads the line `ABI version N` from what it prints.
-fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::Result<Option<u32>> {
+fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::Result<Result<u32, Untold>> {
     let null = File::open("/dev/null")?;
     // What fits into a pipe is there when it has ended, and more is of no interest.
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
@@ -220,16 +303,26 @@ fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::R
         pidfd_open(Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty());
     let pidfd = pidfd.inspect_err(|_| _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL))?;
     let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut ready, PollTimeout::from(VERSION_PATIENCE)).is_ok_and(|count| count == 0) {
+    let is_silent = poll(&mut ready, PollTimeout::from(VERSION_PATIENCE)).is_ok_and(|count| count == 0);
+    if is_silent {
         _ = pidfd_send_signal(&pidfd, Signal::KILL);
     }
-    if !matches!(waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED)?, WaitStatus::Exited(_, 0)) {
-        return Ok(None);
+    let end = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED)?;
+    if is_silent {
+        return Ok(Err(Untold::Silent(Instant::now())));
+    }
+    match end {
+        WaitStatus::Exited(_, 0) => {}
+        WaitStatus::Exited(_, code) => return Ok(Err(Untold::Failed(format!("exits with code {code}")))),
+        WaitStatus::Signaled(_, signal, _) => {
+            return Ok(Err(Untold::Failed(format!("is ended by {signal}"))));
+        }
+        _ => return Ok(Err(Untold::Failed("ends".to_owned()))),
     }
     let mut printed = Vec::new();
     match File::from(reader).take(VERSION_OUTPUT).read_to_end(&mut printed) {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-        _ => Ok(abi_version(&String::from_utf8_lossy(&printed))),
+        _ => Ok(abi_version(&String::from_utf8_lossy(&printed)).ok_or(Untold::Rubbish)),
     }
 }
 

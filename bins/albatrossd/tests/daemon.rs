@@ -118,9 +118,13 @@ impl Daemon {
     }
 
     fn create(&self, name: &str, argv: &[&str]) -> String {
+        self.create_from(IMAGE, name, argv)
+    }
+
+    fn create_from(&self, image: &[u8], name: &str, argv: &[&str]) -> String {
         let argv = Some(argv.iter().map(|argument| Text::from(*argument)).collect());
         let arguments = Arguments { argv, ..Arguments::new() };
-        let config = Config { typ: Typ::Solo5, compressed: false, image: IMAGE.into(), arguments };
+        let config = Config { typ: Typ::Solo5, compressed: false, image: image.into(), arguments };
         self.ask(name, Command::Unikernel(UnikernelCommand::Create(config)))
     }
 
@@ -258,6 +262,67 @@ fn a_tender_that_does_not_tell_its_version_is_passed_over_while_others_are_serve
         assert_eq!(create.join().unwrap(), "created unikernel");
     });
     daemon.wait_for("tender", |daemon| fs::read_to_string(daemon.path("db/solo5-spt.seen")).ok());
+}
+
+/// The same image for the other tender, which nobody has but who installs it.
+fn hvt_image() -> Vec<u8> {
+    let mut image = IMAGE.to_vec();
+    let before = b"ABI1Solo5\0\0\0";
+    let at = image.windows(before.len()).position(|octets| octets == before).unwrap() + before.len();
+    image[at..at + 8].copy_from_slice(&[1, 0, 0, 0, 2, 0, 0, 0]);
+    image
+}
+
+#[test]
+fn each_tender_that_is_of_no_use_is_named_with_the_reason() {
+    let mut daemon = Daemon::start_with(|directory| {
+        tender(&directory.join("db/solo5-hvt.2"), "echo > \"$0.asked\"; exec /bin/sleep 1000");
+        tender(&directory.join("path/solo5-hvt.2"), "while :; do echo ABI; done 2> /dev/null");
+        tender(&directory.join("db/solo5-hvt"), "echo ABI version two");
+        tender(&directory.join("path/solo5-hvt"), "echo ABI version 2; exit 3");
+        tender(&directory.join("db/solo5-spt"), "echo ABI version 2");
+    });
+    let image = hvt_image();
+    let create = |label: &str| daemon.create_from(&image, &format!(":{label}"), &[]);
+    let create = &create;
+    let refused = thread::scope(|scope| {
+        let creates = ["a", "b", "c"].map(|label| scope.spawn(move || create(label)));
+        let start = Instant::now();
+        while !daemon.path("db/solo5-hvt.2.asked").exists() {
+            assert!(start.elapsed() < PATIENCE, "the tender was not asked");
+            thread::yield_now();
+        }
+        assert_eq!(daemon.create(":other", &[]), "created unikernel", "other tenders are of use");
+        creates.map(|create| create.join().unwrap())
+    });
+    for refusal in refused {
+        for (file, why) in [
+            ("db/solo5-hvt.2", "does not tell its version within 5 s"),
+            ("path/solo5-hvt.2", "does not tell its version within 5 s"),
+            ("db/solo5-hvt", "prints no line `ABI version N` when asked for its version"),
+            ("path/solo5-hvt", "exits with code 3 when asked for its version"),
+        ] {
+            assert!(refusal.contains(&format!("{} {why}", daemon.path(file).display())), "{refusal}");
+        }
+    }
+    let log = daemon.log();
+    assert_eq!(
+        log.matches("solo5-hvt.2 is passed over").count(),
+        2,
+        "asked once for all who want to know: {log}"
+    );
+    assert_eq!(daemon.files("run/fifo"), [":other".to_owned()].into());
+    // One that is replaced by another program is asked anew.
+    tender(&daemon.path("db/solo5-hvt.2"), "echo ABI version 2");
+    assert_eq!(daemon.create_from(&image, ":a", &[]), "created unikernel");
+    // The next daemon starts what is on record as soon as its tender has answered, and serves before.
+    daemon.terminate();
+    tender(&daemon.path("db/solo5-hvt.2"), "exec /bin/sleep 1000");
+    tender(&daemon.path("path/solo5-hvt"), "echo ABI version 2");
+    daemon.process = Daemon::spawn(daemon.directory.path());
+    daemon.wait_for("the socket", |daemon| UnixStream::connect(daemon.socket()).ok());
+    daemon.wait_for("the other one", |daemon| (daemon.info() == ":other").then_some(()));
+    daemon.wait_for("both", |daemon| (daemon.info() == ":other :a").then_some(()));
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //! | [`raw`] | octets on a daemon's socket, for what no client sends |
 //! | [`processes`] | what runs, read from /proc |
 
+mod ask;
 pub mod console;
 pub mod daemon;
 mod failure;

@@ -288,3 +288,30 @@ fn a_block_device_has_its_old_or_its_new_content() {
 fn a_block_device_keeps_its_content_when_the_disk_fails() {
     at_every_call(Fault::Error("EIO"), make_disk, set_disk, disk_is_whole);
 }
+
+/// The client is told which file it was, and is served again when the disk works again.
+#[test]
+fn a_block_device_that_cannot_be_read_or_written_is_named() {
+    if !can_trace() {
+        return;
+    }
+    let mut host = Host::for_test().unwrap();
+    make_disk(&host);
+    let dump = |host: &Host| host.client(&["dump-block", "a:disk"]).unwrap();
+    let faults = [("pwrite64", 1), ("pwrite64", 3), ("fsync", 1), ("pread64", 1), ("pread64", 3)];
+    for (call, number) in faults {
+        let fault = Fault::Error("EIO").inject(call, number);
+        let tracer = trace(&mut host, &["-o", "/dev/null", "-e", &fault]);
+        let finished = if call == "pread64" { dump(&host) } else { set_disk(&host) };
+        end(tracer);
+        let finished = finished.assert(117, "Input/output error");
+        assert!(finished.text().contains("db/block/a:disk: "), "{call} {number}: {}", finished.text());
+        let left = processes::names_in(&host.work());
+        assert!(!left.iter().any(|name| name.starts_with("a:disk.")), "no dump of half of it: {left:?}");
+        assert_eq!(processes::names_in(&host.dbdir().join("block")), ["a:disk"], "{call} {number}");
+        let content = content(&host);
+        assert!(content.len() == SIZE && content.iter().all(|octet| *octet == 1), "{call} {number}");
+    }
+    set_disk(&host).assert(0, "set block device");
+    assert!(content(&host).iter().all(|octet| *octet == 2));
+}

@@ -102,3 +102,26 @@ fn what_a_statistics_daemon_answers_harms_nobody() {
     assert!(host.closed.contains(&client));
     assert_eq!(host.create(":hello", arguments()), said("created unikernel"));
 }
+
+/// What was sent to one that had stopped reading waited in memory, without an end.
+#[test]
+fn a_statistics_daemon_that_does_not_answer_is_let_go() {
+    let mut host = Host::new();
+    assert_eq!(host.create(":hello", arguments()), said("created unikernel"));
+    let restart = || Command::Unikernel(UnikernelCommand::Restart(None));
+    let (slow, mut told) = (host.begin_statistics(0), 0);
+    while !host.closed.contains(&slow) {
+        assert_eq!(host.ask(":hello", restart()), said("created unikernel"));
+        told = host.statistics[&slow].len();
+        assert!(told < 2 * MAX_UNANSWERED, "told {told} times");
+    }
+    assert!(told > MAX_UNANSWERED, "told {told} times");
+    // One that answers stays.
+    let quick = host.begin_statistics(0);
+    for _ in 0..MAX_UNANSWERED {
+        assert_eq!(host.ask(":hello", restart()), said("created unikernel"));
+        host.answer(quick, said("removed"));
+        host.answer(quick, said("added"));
+    }
+    assert!(!host.closed.contains(&quick));
+}
