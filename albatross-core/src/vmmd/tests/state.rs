@@ -195,6 +195,22 @@ fn a_change_costs_an_entry_and_now_and_then_all_is_written() {
 }
 
 #[test]
+fn a_start_that_fails_says_nothing_about_the_record() {
+    for failing in ["FindTender", "MakeFifo", "Spawn"] {
+        let mut host = Host::new();
+        for index in 0..9 {
+            host.ask(&format!("p{index}:"), add(policy(2, 512)));
+        }
+        let begin = host.journal.clone();
+        host.failing = Some(failing);
+        refused(&host.create(":a", arguments()));
+        host.failing = None;
+        host.ask("q:", add(policy(2, 512)));
+        assert!(host.journal.starts_with(&begin), "{failing}: entries are appended, it is not written anew");
+    }
+}
+
+#[test]
 fn what_could_not_be_written_is_written_later() {
     for failing in ["Append", "Persist"] {
         let mut host = Host::new();
