@@ -244,7 +244,7 @@ impl Vmmd {
     }
 
     /// The daemon ends, and what runs is left to the next one. What is being started or stopped comes to
-    /// its end first.
+    /// its end first; what is streamed does not, as that may take as long as a client likes.
     pub(super) fn hand_over(&mut self, now: Now) {
         if self.phase != Phase::Serving {
             return;
@@ -268,6 +268,7 @@ impl Vmmd {
     /// Arms the timer of what is on record and is to be started at once.
     pub(super) fn start_soon(&mut self, now: Now, name: Name) {
         self.timers.insert((now.monotonic, Timer::Start(name)));
+        self.end_streams();
     }
 }
 

@@ -363,15 +363,25 @@ fn files_with_valid_names_and_sizes_are_devices_at_the_start() {
 
 #[test]
 fn the_end_of_the_daemon_cuts_streams_short() {
-    let mut host = Host::new();
-    host.ask(":a", add(1));
-    host.holding = Some("ReceiveBlock");
-    let client = host.send(":a", SET);
-    host.input(Input::Terminate);
-    assert!(!host.exited, "it waits for the task");
-    host.let_go();
-    assert!(refused(&host.reply(client)).contains("ending"));
-    assert!(host.exited);
+    for (held, command, end) in [
+        ("ReceiveBlock", SET, Input::Terminate),
+        ("ReceiveBlock", SET, Input::HandOver),
+        ("SendBlock", DUMP, Input::HandOver),
+    ] {
+        let mut host = Host::new();
+        host.ask(":a", add(1));
+        host.holding = Some(held);
+        let client = host.send(":a", command);
+        let how = format!("{held}, {end:?}");
+        host.input(end);
+        assert!(host.streams.contains_key(&client), "{how}: it is cut");
+        assert!(!host.exited, "{how}: it waits for the task");
+        host.let_go();
+        if held == "ReceiveBlock" {
+            assert!(refused(&host.reply(client)).contains("ending"), "{how}");
+        }
+        assert!(host.exited, "{how}");
+    }
 }
 
 #[test]
