@@ -98,6 +98,7 @@ impl Vmmd {
         for tender in tenders {
             self.take_over_tender(now, tender);
         }
+        self.admit_waiting();
         let held = self.held_taps();
         for tap in taps.into_iter().filter(|tap| !held.contains(tap)) {
             self.log(Level::Info, format!("{tap}: a tap that nobody has any more is removed"));
@@ -109,6 +110,22 @@ impl Vmmd {
             images.chain(fifos).filter(|(_, name)| !self.has_tender(name)).map(|(path, _)| path).collect();
         for path in stale {
             self.output(Output::RemoveFile(path));
+        }
+    }
+
+    /// What is on record and does not run yet keeps its place, in the order of starts, whatever is asked for
+    /// before it is started. One that does not fit any more is tried again when it is.
+    fn admit_waiting(&mut self) {
+        let waits = |(name, unikernel): (&Name, &Unikernel)| {
+            (!unikernel.admitted && unikernel.running().is_none())
+                .then(|| (unikernel.startup(), name.clone()))
+        };
+        let mut waiting: Vec<(Int, Name)> = self.unikernels.iter().filter_map(waits).collect();
+        waiting.sort();
+        for (_, name) in waiting {
+            if let Some(unikernel) = self.unikernels.get_mut(&name) {
+                unikernel.admitted = self.resources.insert_unikernel(&name, &unikernel.arguments).is_ok();
+            }
         }
     }
 
@@ -251,6 +268,7 @@ impl Vmmd {
         }
         self.phase = Phase::HandingOver;
         self.output(Output::StopListening);
+        self.end_streams();
         let names: Vec<Name> = self.unikernels.keys().cloned().collect();
         for name in names {
             match self.unikernels.get_mut(&name).map(|unikernel| &mut unikernel.state) {
@@ -268,7 +286,6 @@ impl Vmmd {
     /// Arms the timer of what is on record and is to be started at once.
     pub(super) fn start_soon(&mut self, now: Now, name: Name) {
         self.timers.insert((now.monotonic, Timer::Start(name)));
-        self.end_streams();
     }
 }
 

@@ -400,3 +400,27 @@ fn there_are_only_so_many_streams_at_once() {
     host.streams.insert(ClientId(host.next_client), stream(b""));
     assert_eq!(host.ask(&format!(":a{MAX_STREAMS}"), SET), said("set block device"));
 }
+
+#[test]
+fn nothing_is_added_on_the_word_of_a_policy_that_is_not_durable() {
+    let with_block = |block| super::add(Policy { block: Some(Int::from(block)), ..policy(1, 64) });
+    let mut host = Host::new();
+    host.ask("alice:", with_block(1));
+    host.ask("alice:bob:", with_block(1));
+    // On its way to the disk.
+    host.holding = Some("Append");
+    let client = host.send("alice:", with_block(4));
+    assert!(refused(&host.ask("alice:a", add(4))).contains("is being changed"));
+    assert!(refused(&host.ask("alice:bob:a", add(1))).contains("policy alice"));
+    assert_eq!(host.ask("carol:a", add(1)), said("added block device"));
+    host.let_go();
+    assert_eq!(host.reply(client), said("added policy"));
+    assert_eq!(host.ask("alice:a", add(3)), said("added block device"));
+    // Refused, and perhaps on the disk all the same.
+    host.failing = Some("Append");
+    refused(&host.ask("dave:", with_block(1)));
+    assert!(refused(&host.ask("dave:a", add(2))).contains("the record could not be written"));
+    host.failing = None;
+    host.tick(RECORD_RETRY.as_secs());
+    assert_eq!(host.ask("dave:a", add(2)), said("added block device"));
+}

@@ -240,6 +240,48 @@ fn what_could_not_be_written_is_written_later() {
 }
 
 #[test]
+fn what_could_not_be_written_is_written_at_the_end() {
+    for end in [Input::Terminate, Input::HandOver] {
+        let mut host = Host::new();
+        host.create(":a", arguments());
+        host.failing = Some("Append");
+        refused(&host.ask(":a", DESTROY));
+        assert_eq!(host.recorded(), [":a"]);
+        host.failing = None;
+        host.input(end);
+        assert!(host.exited && host.recorded().is_empty(), "the destroyed one does not come back");
+    }
+    // It is tried once.
+    let mut host = Host::new();
+    host.create(":a", arguments());
+    host.failing = Some("Append");
+    refused(&host.ask(":a", DESTROY));
+    host.failing = Some("Persist");
+    host.input(Input::Terminate);
+    assert!(host.exited);
+}
+
+#[test]
+fn what_is_on_record_keeps_its_place_until_it_is_started() {
+    let mut host = Host::new();
+    host.ask("p:", add(policy(2, 64)));
+    host.create("p:a", arguments());
+    host.create("p:b", arguments());
+    host.input(Input::Terminate);
+    let (record, files) = (host.record.clone(), host.files.clone());
+
+    let mut host = Host::unborn(files);
+    host.console_up = false;
+    host.input(begin(record, Left::default()));
+    assert!(host.processes.is_empty(), "they wait for the console daemon");
+    refused(&host.create("p:c", arguments()));
+    refused(&host.ask("p:", add(policy(1, 64))));
+    host.console_up = true;
+    host.tick(5);
+    assert_eq!(host.processes.len(), 2);
+}
+
+#[test]
 fn a_replacement_is_checked_before_what_runs_is_stopped() {
     let mut host = Host::new();
     host.ask("p:", add(policy(1, 64)));
