@@ -313,7 +313,9 @@ impl Vmmd {
         match self.tasks.remove(&id) {
             None => self.log(Level::Error, "a task was answered that nobody waits for"),
             Some(Waiting::Start(name)) => {
-                self.persisted(id, result.is_ok());
+                if self.is_persisting(&name) {
+                    self.persisted(id, result.is_ok());
+                }
                 self.step_done(now, &name, result);
             }
             Some(Waiting::Host(client, message)) => self.host_looked_at(now, client, message, result),

@@ -118,6 +118,7 @@ impl Vmmd {
     }
 
     fn check_new_block(&self, name: &Name, size: Int) -> Result<BlockPlace, String> {
+        self.check_policies_are_durable(name)?;
         self.resources.check_block(name, size).map_err(|refusal| refusal.to_string())?;
         if name.to_string().len() + UNFINISHED.len() > MAX_FILE_NAME {
             return Err(format!("the name {name} is too long for a file name"));
@@ -128,6 +129,24 @@ impl Vmmd {
         self.config
             .block_place(name, size)
             .ok_or_else(|| format!("a block device of {size} MB is larger than any file"))
+    }
+
+    /// A device is there as soon as it is made, whatever becomes of the policy that admitted it: after a crash
+    /// that is as the record says. (A unikernel is on the same record.)
+    fn check_policies_are_durable(&self, name: &Name) -> Result<(), String> {
+        if let Some(path) =
+            self.changing_policies().map(|(_, path)| path).find(|it| name.path().is_within(it))
+        {
+            return Err(format!("policy {} is being changed, try again", path.to_name()));
+        }
+        if self.journal.is_doubtful() {
+            return Err(
+                "the record could not be written, what policies it has is not known: try again when \
+                        there is room for it"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 
     fn dump_block(&mut self, requester: Requester, level: Int, form: DumpForm) {

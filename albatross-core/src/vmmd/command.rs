@@ -227,7 +227,7 @@ impl Vmmd {
     }
 
     /// Paths of which a change of the policy is being written.
-    fn changing_policies(&self) -> impl Iterator<Item = (TaskId, &Path)> {
+    pub(super) fn changing_policies(&self) -> impl Iterator<Item = (TaskId, &Path)> {
         self.tasks.iter().filter_map(|(id, waiting)| match waiting {
             Waiting::Acknowledge(_, _, Undo::Policy { path, .. }) => Some((*id, path)),
             _ => None,

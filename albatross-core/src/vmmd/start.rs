@@ -139,6 +139,11 @@ impl Vmmd {
         if let State::Starting(start) = &unikernel.state { Some((unikernel, start)) } else { None }
     }
 
+    /// Whether the step of its start that is waited for writes the record.
+    pub(super) fn is_persisting(&self, name: &Name) -> bool {
+        self.starting(name).is_some_and(|(_, start)| start.step == Step::Persist)
+    }
+
     fn starting_mut(&mut self, name: &Name) -> Option<&mut Start> {
         match &mut self.unikernels.get_mut(name)?.state {
             State::Starting(start) => Some(start),

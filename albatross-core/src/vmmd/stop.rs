@@ -2,7 +2,7 @@
 
 use albatross_proto::reply::Exit;
 use albatross_proto::state::Stage;
-use albatross_proto::{Arguments, Name};
+use albatross_proto::{Arguments, Name, Path};
 
 use super::command::ENDING;
 use super::store::Changed;
@@ -193,6 +193,9 @@ impl Vmmd {
             State::Running(running) => leaves && running.stop.is_none(),
         };
         if self.tasks.is_empty() && self.strays.is_empty() && self.unikernels.values().all(is_free) {
+            if self.journal.take_last_try() {
+                return self.persist(&Changed::Policy(Path::root()));
+            }
             self.phase = Phase::Ended;
             self.output(Output::Exit);
         }

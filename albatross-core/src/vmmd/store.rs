@@ -51,6 +51,10 @@ pub(super) struct Journal {
     writer: Option<journal::Writer>,
     /// It is known what is in the file: not at the begin, nor after a change that was not written.
     known: bool,
+    /// A change was not written, and nothing since: the file may have it all the same.
+    doubtful: bool,
+    /// The daemon ends, and has tried once more to write what was not written.
+    tried_last: bool,
     /// Entries since it was written anew.
     appended: usize,
     /// Entries of the record when it was.
@@ -61,6 +65,15 @@ impl Journal {
     /// Of a daemon that begins; `seed` is random.
     pub(super) fn new(seed: [u8; 32]) -> Self {
         Self { seed, ..Self::default() }
+    }
+
+    pub(super) const fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// Whether the daemon that ends has to try once more: else the next one could find what was refused.
+    pub(super) const fn take_last_try(&mut self) -> bool {
+        self.doubtful && !std::mem::replace(&mut self.tried_last, true)
     }
 
     /// Begins a file with this record.
@@ -212,6 +225,7 @@ impl Vmmd {
 
     /// A record was persisted, or was not: images that it does not need any more go.
     pub(super) fn persisted(&mut self, id: TaskId, durable: bool) {
+        self.journal.doubtful = !durable;
         if !durable {
             // It is not known what the file holds now.
             self.journal.known = false;

@@ -110,6 +110,7 @@ impl Vmmd {
             self.take_over_tender(now, tender);
         }
         self.take_back_lent();
+        self.admit_waiting();
         let held = self.held_taps();
         for tap in taps.into_iter().filter(|tap| !held.contains(tap)) {
             self.log(Level::Info, format!("{tap}: a tap that nobody has any more is removed"));
@@ -121,6 +122,22 @@ impl Vmmd {
             images.chain(fifos).filter(|(_, name)| !self.has_tender(name)).map(|(path, _)| path).collect();
         for path in stale {
             self.output(Output::RemoveFile(path));
+        }
+    }
+
+    /// What is on record and does not run yet keeps its place, in the order of starts, whatever is asked for
+    /// before it is started. One that does not fit any more is tried again when it is.
+    fn admit_waiting(&mut self) {
+        let waits = |(name, unikernel): (&Name, &Unikernel)| {
+            (!unikernel.admitted && unikernel.running().is_none())
+                .then(|| (unikernel.startup(), name.clone()))
+        };
+        let mut waiting: Vec<(Int, Name)> = self.unikernels.iter().filter_map(waits).collect();
+        waiting.sort();
+        for (_, name) in waiting {
+            if let Some(unikernel) = self.unikernels.get_mut(&name) {
+                unikernel.admitted = self.resources.insert_unikernel(&name, &unikernel.arguments).is_ok();
+            }
         }
     }
 
@@ -281,13 +298,14 @@ impl Vmmd {
     }
 
     /// The daemon ends, and what runs is left to the next one. What is being started or stopped comes to
-    /// its end first.
+    /// its end first; what is streamed does not, as that may take as long as a client likes.
     pub(super) fn hand_over(&mut self, now: Now) {
         if self.phase != Phase::Serving {
             return;
         }
         self.phase = Phase::HandingOver;
         self.output(Output::StopListening);
+        self.end_streams();
         let names: Vec<Name> = self.unikernels.keys().cloned().collect();
         for name in names {
             match self.unikernels.get_mut(&name).map(|unikernel| &mut unikernel.state) {

@@ -7,14 +7,16 @@ use albatross_core::machine::ClientId;
 use albatross_core::vmmd::{Input, MAX_PIPELINED};
 use albatross_proto::command::{BlockCommand, ByDigest};
 use albatross_proto::{
-    Arguments, Command, Config, FailBehaviour, Header, Int, Name, NetDevice, Payload, Policy, PolicyCommand,
-    Text, Typ, UnikernelCommand, Wire,
+    Arguments, BlockDevice, Command, Config, FailBehaviour, Header, Int, Name, NetDevice, Payload, Policy,
+    PolicyCommand, Text, Typ, UnikernelCommand, Wire,
 };
 
 use crate::Sabotage;
+use crate::devices::BlockChange;
+use crate::filling::Filling;
 use crate::host::{BRIDGE, Host};
 use crate::ledger::{Change, Version};
-use crate::script::{Args, Ask, Chunk, How, NAMES, PATHS};
+use crate::script::{Args, Ask, BLOCKS, Chunk, How, NAMES, PATHS};
 
 /// More than any client here announces of a stream.
 pub(crate) const MOST_ANNOUNCED: usize = 1000;
@@ -28,22 +30,35 @@ pub(crate) struct Client {
     pub(crate) waiting: VecDeque<Waiting>,
     /// What is to be streamed after the command that was sent last.
     pub(crate) left: Option<Vec<u8>>,
+    /// What it streams into a block device.
+    pub(crate) filling: Option<Filling>,
+    /// Frames that it sent while it waits for a reply, and the machine has to keep.
+    ahead: usize,
     /// It sends no more.
-    ended: bool,
+    pub(crate) ended: bool,
     /// The machine closed the connection.
     closed: bool,
     /// It is gone.
-    gone: bool,
+    pub(crate) gone: bool,
+    /// The machine does not know that it is gone: its connection was with a thread.
+    pub(crate) unseen: bool,
+    /// What came of a dump, which may be a zlib stream.
+    pub(crate) dump: Option<(bool, Vec<u8>)>,
 }
 
 pub(crate) struct Waiting {
-    header: Header,
+    pub(crate) header: Header,
     change: Change,
 }
 
 impl Client {
-    const fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         !self.closed && !self.gone
+    }
+
+    /// Whether it has a connection for all that the machine knows.
+    const fn is_known(&self) -> bool {
+        !self.closed && (!self.gone || self.unseen)
     }
 }
 
@@ -70,12 +85,24 @@ impl Host {
     }
 
     fn frame(&mut self, client: ClientId, octets: Vec<u8>) {
-        if self.is_open(client) && !self.stopped() {
-            self.give(Input::Frame(client, octets));
+        if !self.is_open(client) || self.stopped() || self.send_to_thread(client, &octets) {
+            return;
         }
-        let held = self.clients.get(&client).filter(|client| client.is_open()).map(|one| one.waiting.len());
-        if held.is_some_and(|held| held > MAX_PIPELINED + 1) && !self.stopped() {
-            self.broke("more commands of one client are kept than may be");
+        if let Some(state) = self.clients.get_mut(&client) {
+            state.ahead += 1;
+        }
+        let spooled = self.spooled;
+        self.give(Input::Frame(client, octets));
+        let taken = self.spooled > spooled || self.threads.contains_key(&client);
+        let Some(state) = self.clients.get_mut(&client).filter(|state| state.is_open()) else { return };
+        if taken {
+            state.ahead = 0;
+        }
+        let (held, ahead) = (state.waiting.len(), state.ahead);
+        if (held > MAX_PIPELINED + 1 || ahead > MAX_PIPELINED + 1) && !self.stopped() {
+            self.broke(format!(
+                "{held} commands and {ahead} frames of one client are kept, more than may be"
+            ));
         }
     }
 
@@ -89,6 +116,7 @@ impl Host {
     pub(crate) fn ask(&mut self, client: ClientId, ask: Ask) {
         let name = |index: usize| NAMES[index].parse::<Name>().unwrap();
         let path = |index: usize| PATHS[index].parse::<Name>().unwrap();
+        let block = |index: usize| BLOCKS[index].parse::<Name>().unwrap();
         let at = |index: usize| if index < NAMES.len() { name(index) } else { path(index - NAMES.len()) };
         let unikernel = Command::Unikernel;
         let (kind, to, command, change) = match ask {
@@ -115,12 +143,12 @@ impl Host {
             Ask::Status { at: index } => {
                 ("status", at(index), unikernel(UnikernelCommand::Status), Change::Nothing)
             }
-            Ask::AddPolicy { path: index, unikernels, memory, bridge, cpus } => {
+            Ask::AddPolicy { path: index, unikernels, memory, bridge, cpus, block } => {
                 let policy = Policy {
                     cpuids: (0..cpus).map(Int::from).collect(),
                     unikernels: Int::from(unikernels),
                     memory: Int::from(memory),
-                    block: None,
+                    block: block.map(Int::from),
                     bridges: bridge.then(|| Text::from(BRIDGE)).into_iter().collect(),
                 };
                 let change = Change::Policy(path(index).path().clone(), Some(policy.clone()));
@@ -136,7 +164,25 @@ impl Host {
             Ask::Policies { path: index } => {
                 ("policies", path(index), Command::Policy(PolicyCommand::Info), Change::Nothing)
             }
-            Ask::Blocks => ("block-info", path(0), Command::Block(BlockCommand::Info), Change::Nothing),
+            Ask::Blocks { at } => {
+                let to = if at < BLOCKS.len() { block(at) } else { path(at - BLOCKS.len()) };
+                ("block-info", to, Command::Block(BlockCommand::Info), Change::Nothing)
+            }
+            Ask::AddBlock { block: index, size, content } => {
+                return self.ask_add_block(client, block(index), size, content);
+            }
+            Ask::SetBlock { block: index, content, old } => {
+                return self.ask_set_block(client, block(index), content, old);
+            }
+            Ask::DumpBlock { block: index, level, old } => {
+                let dump = if old { BlockCommand::DumpOld } else { BlockCommand::Dump };
+                let command = Command::Block(dump(Int::from(level)));
+                ("block-dump", block(index), command, Change::Nothing)
+            }
+            Ask::RemoveBlock { block: index } => {
+                let change = Change::Block(block(index), BlockChange::Remove);
+                ("block-remove", block(index), Command::Block(BlockCommand::Remove), change)
+            }
         };
         self.send(client, kind, to, command, change);
     }
@@ -191,7 +237,14 @@ impl Host {
                 return;
             }
             let client = self.connect();
-            let add = |unikernels| Ask::AddPolicy { path: 2, unikernels, memory: 200, bridge: true, cpus: 2 };
+            let add = |unikernels| Ask::AddPolicy {
+                path: 2,
+                unikernels,
+                memory: 200,
+                bridge: true,
+                cpus: 2,
+                block: Some(8),
+            };
             self.ask(client, if turn % 3 == 0 { Ask::RemovePolicy { path: 2 } } else { add(4 + turn % 2) });
             self.drain();
             if self.is_open(client) {
@@ -202,6 +255,8 @@ impl Host {
 
     fn arguments(&self, args: Args) -> Arguments {
         let net = NetDevice { name: Text::from("service"), bridge: None, mac: None };
+        let disk = Text::from(["d", "e"][args.disk]);
+        let block = BlockDevice { name: Text::from("storage"), device: Some(disk), sector_size: None };
         let codes = |all: bool| if all { BTreeSet::new() } else { [0, 7].map(Int::from).into() };
         Arguments {
             fail_behaviour: args
@@ -211,6 +266,7 @@ impl Host {
             cpuids: [Int::from(args.cpu)].into(),
             add_name: args.add_name,
             net_devices: if self.images.0[args.image].net { vec![net] } else { Vec::new() },
+            block_devices: if self.images.0[args.image].block { vec![block] } else { Vec::new() },
             argv: (args.argument > 0).then(|| vec![Text::from(args.argument.to_string())]),
             startup: (args.argument > 1).then(|| Int::from(args.cpu)),
             ..Arguments::new()
@@ -283,12 +339,15 @@ impl Host {
     }
 
     fn stream_to(&mut self, client: ClientId, chunk: Chunk) {
-        let Some(state) = self.clients.get_mut(&client) else { return };
-        let Some(mut left) = state.left.take() else { return };
+        let taken = self.clients.get_mut(&client).and_then(|state| state.left.take());
+        let Some(mut left) = taken else { return };
+        self.note_filling(client, &left, chunk);
         match chunk {
             Chunk::Some(octets) if octets < left.len() => {
                 let later = left.split_off(octets);
-                state.left = Some(later);
+                if let Some(state) = self.clients.get_mut(&client) {
+                    state.left = Some(later);
+                }
                 self.frame(client, left);
             }
             Chunk::Some(_) | Chunk::Rest => {
@@ -306,7 +365,13 @@ impl Host {
     pub(crate) fn garbage(&mut self, choice: usize) {
         self.counts.command("garbage");
         let client = self.client(choice).unwrap_or_else(|| self.connect());
-        self.frame(client, b"\x30\x03garbage".to_vec());
+        let garbage = b"\x30\x03garbage";
+        // Where it streams, it is content.
+        let filling = self.clients.get_mut(&client).and_then(|state| state.filling.as_mut());
+        if let Some(filling) = filling {
+            filling.sent.extend_from_slice(garbage);
+        }
+        self.frame(client, garbage.to_vec());
     }
 
     pub(crate) fn hang_up(&mut self, choice: usize, gone: bool) {
@@ -317,13 +382,16 @@ impl Host {
 
     fn hang_up_client(&mut self, client: ClientId, gone: bool) {
         let Some(state) = self.clients.get_mut(&client) else { return };
-        if gone {
-            state.gone = true;
-            self.give(Input::Closed(client));
-        } else {
-            state.ended = true;
-            self.give(Input::Ended(client));
+        state.gone |= gone;
+        state.ended = true;
+        if let Some(thread) = self.threads.get_mut(&client) {
+            // Whoever has the connection sees it.
+            state.unseen = gone;
+            thread.ended = true;
+            thread.gone = gone;
+            return;
         }
+        self.give(if gone { Input::Closed(client) } else { Input::Ended(client) });
     }
 
     /// A message for a client.
@@ -331,9 +399,14 @@ impl Host {
         let Ok(wire) = Wire::decode(message) else {
             return self.broke("a message is sent that nobody can read");
         };
-        let Some(state) = self.clients.get_mut(&client).filter(|state| state.is_open()) else {
+        if self.statistics.has(client) {
+            return self.statistics_told(client, message);
+        }
+        let Some(state) = self.clients.get_mut(&client).filter(|state| state.is_known()) else {
             return self.broke(format!("client {} is sent something and has no connection", client.0));
         };
+        state.ahead = 0;
+        state.dump = None;
         let Some(Waiting { header, change }) = state.waiting.pop_front() else {
             return self.broke(format!("client {} is answered twice", client.0));
         };
@@ -354,11 +427,21 @@ impl Host {
             self.reply(client, message);
         }
         self.ledger.answered(header.sequence, &change, success);
+        if let Change::Block(name, _) = change {
+            match self.ledger.devices.answered(&name, header.sequence, success) {
+                Some(wrong) => self.broke(wrong),
+                None if success => self.check_acknowledged(&name),
+                None => {}
+            }
+        }
     }
 
     pub(crate) fn close(&mut self, client: ClientId) {
+        if self.statistics.has(client) {
+            return self.statistics_closed(client);
+        }
         match self.clients.get_mut(&client) {
-            Some(state) if state.is_open() => state.closed = true,
+            Some(state) if state.is_known() => state.closed = true,
             _ => self.broke(format!("client {} is closed and has no connection", client.0)),
         }
     }
@@ -369,10 +452,7 @@ impl Host {
             if self.stopped() {
                 return;
             }
-            if let Some(state) = self.clients.get_mut(&client) {
-                state.ended = true;
-            }
-            self.give(Input::Ended(client));
+            self.hang_up_client(client, false);
         }
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct ConsoleSide {
     logs: BTreeMap<Name, Vec<Vec<u8>>>,
     next: usize,
     spoilt: bool,
+    /// It does nothing at all, and its connections stay.
+    pub(crate) frozen: bool,
 }
 
 impl ConsoleSide {
@@ -73,6 +75,7 @@ impl ConsoleSide {
             logs: BTreeMap::new(),
             next: 0,
             spoilt: false,
+            frozen: false,
         }
     }
 
@@ -82,14 +85,17 @@ impl ConsoleSide {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.machine.as_ref().and_then(Console::next_deadline)
+        self.machine.as_ref().filter(|_| !self.frozen).and_then(Console::next_deadline)
     }
 
     pub(crate) fn pending(&self, pipes: &[Pipe], all: &mut Vec<Pending>) {
         all.extend(self.lost.then_some(Pending::LostLink));
         if let Some(link) = &self.link {
-            all.extend((!link.to_console.is_empty()).then_some(Pending::ToConsole));
+            all.extend((!link.to_console.is_empty() && !self.frozen).then_some(Pending::ToConsole));
             all.extend((!link.to_vmmd.is_empty()).then_some(Pending::FromConsole));
+        }
+        if self.frozen {
+            return;
         }
         for (fifo, reader) in &self.readers {
             let pipe = &pipes[reader.pipe];
@@ -264,7 +270,7 @@ impl Host {
     }
 
     fn console_client(&mut self, name: &str, lines: i32, command: ConsoleCommand) {
-        if !self.console.is_up() {
+        if !self.console.is_up() || self.console.frozen {
             return;
         }
         self.counts.command(if lines == 0 { "console-other" } else { "console-history" });
@@ -295,7 +301,7 @@ impl Host {
     }
 
     pub(crate) fn unsubscribe(&mut self, choice: usize, gone: bool) {
-        let Some(client) = self.subscriber(choice) else { return };
+        let Some(client) = self.subscriber(choice).filter(|_| !self.console.frozen) else { return };
         if gone {
             self.console.subscribers.remove(&client);
             self.tell_console(Input::Closed(client));
@@ -337,7 +343,7 @@ impl Host {
 
     pub(crate) fn connect_console(&mut self) {
         self.connects -= 1;
-        if !self.console.is_up() {
+        if !self.console.is_up() || self.fails(Kind::Connect) {
             return self.give(vmmd::Input::ConsoleClosed);
         }
         if self.console.link.is_some() {

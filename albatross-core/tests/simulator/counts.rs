@@ -15,6 +15,8 @@ pub(crate) struct Counts {
     pub(crate) lines: u64,
     pub(crate) refused: u64,
     pub(crate) done: u64,
+    pub(crate) spooled: u64,
+    pub(crate) hand_overs: u64,
     /// Commands by their kind.
     pub(crate) commands: BTreeMap<&'static str, u64>,
 }
@@ -35,6 +37,8 @@ impl Counts {
         self.lines += other.lines;
         self.refused += other.refused;
         self.done += other.done;
+        self.spooled += other.spooled;
+        self.hand_overs += other.hand_overs;
         for (kind, count) in &other.commands {
             *self.commands.entry(kind).or_default() += count;
         }
@@ -44,8 +48,13 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { steps, kills, power_cuts, ends, faults, settled, starts, lines, .. } = self;
-        write!(f, "{steps} steps, {kills} kills, {power_cuts} power cuts, {ends} ends, {faults} faults, ")?;
-        write!(f, "{settled} times settled; {starts} tenders started, {lines} lines seen by subscribers; ")?;
+        write!(f, "{steps} steps, {kills} kills, {power_cuts} power cuts, {ends} ends, ")?;
+        write!(f, "{} of them handed over, {faults} faults, ", self.hand_overs)?;
+        write!(
+            f,
+            "{settled} times settled; {starts} tenders started, {} streams spooled, {lines} lines seen by subscribers; ",
+            self.spooled
+        )?;
         write!(f, "{} commands done, {} refused; sent:", self.done, self.refused)?;
         self.commands.iter().try_for_each(|(kind, count)| write!(f, " {kind} {count}"))
     }

@@ -45,6 +45,13 @@ impl Disk {
         true
     }
 
+    /// Other content for a file that is there.
+    pub(crate) fn write(&mut self, path: &Path, content: &[u8]) {
+        if let Some(inode) = self.names.get(path) {
+            self.inodes[*inode].content = content.to_vec();
+        }
+    }
+
     pub(crate) fn sync(&mut self, path: &Path) {
         if let Some(inode) = self.names.get(path) {
             let inode = &mut self.inodes[*inode];

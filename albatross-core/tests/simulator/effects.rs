@@ -1,6 +1,6 @@
 //! The tasks of the machine of albatrossd, as its driver carries them out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use albatross_core::image::{self, Intake};
 use albatross_core::journal;
@@ -12,9 +12,9 @@ use crate::Sabotage;
 use crate::host::{BRIDGE, Host, Pipe, Process};
 use crate::script::Kind;
 
-type Done = Result<Outcome, TaskFailure>;
+pub(crate) type Done = Result<Outcome, TaskFailure>;
 
-fn failed(why: &str) -> Done {
+pub(crate) fn failed(why: &str) -> Done {
     Err(TaskFailure(why.to_owned()))
 }
 
@@ -38,6 +38,9 @@ impl Host {
                 let message = Wire::new(header, Payload::Success(reply)).encode().unwrap();
                 self.reply(client, &message);
                 Ok(Outcome::Done)
+            }
+            Task::MakeBlock { .. } | Task::FillBlock { .. } | Task::RemoveBlock { .. } => {
+                self.block_task(task, fails)
             }
             Task::Persist { path, record } => self.persist(&path, &record, fails),
             Task::Append { path, entry } => self.append(&path, &entry, fails),
@@ -83,10 +86,11 @@ impl Host {
         let sent = match source {
             ImageSource::Octets(octets) => octets,
             ImageSource::Spool(id) => {
-                let Some(path) = self.spools.remove(&id) else {
+                let Some(spool) = self.spools.remove(&id) else {
                     self.broke(format!("{id:?} is stored and not open"));
                     return failed("nothing of it came");
                 };
+                let Some(path) = spool else { return failed("too many images are on their way at once") };
                 let sent = self.disk.read(&path).unwrap_or_default().to_vec();
                 self.disk.remove(&path);
                 sent
@@ -142,7 +146,7 @@ impl Host {
         let begun = if fails { &content[..content.len() / 2] } else { content };
         self.disk.create(&new, begun);
         self.atom();
-        if fails && content.len().is_multiple_of(3) {
+        if fails && (self.disk_full || content.len().is_multiple_of(3)) {
             self.disk.remove(&new);
             return failed("no space left");
         }
@@ -222,8 +226,21 @@ impl Host {
             let (_, tap) = argument.strip_prefix("--net:")?.split_once('=')?;
             Some(tap.to_owned())
         };
+        let block = |argument: &String| {
+            let (_, file) = argument.strip_prefix("--block:")?.split_once('=')?;
+            Some(PathBuf::from(file))
+        };
+        let mut blocks: Vec<PathBuf> = line.iter().filter_map(block).collect();
+        if blocks != spawn.reach.blocks {
+            self.broke(format!("{name} is told of {blocks:?} and may reach {:?}", spawn.reach.blocks));
+        }
+        let used = self.processes.values().flat_map(|other| &other.blocks).next().cloned();
+        if !blocks.is_empty() && self.spoils(Sabotage::ShareBlock) {
+            blocks = used.into_iter().collect();
+        }
         let process = Process {
             memory,
+            blocks,
             cpus: spawn.cpus,
             taps: line.iter().filter_map(tap).collect(),
             user: spawn.user,

@@ -1,15 +1,14 @@
-//! The host around the machines: what there is, what waits to be carried out, and how a daemon dies and begins.
+//! The host around the machines: what there is, and what waits to be carried out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use albatross_core::machine::Now;
+use albatross_core::machine::{ClientId, Now};
 use albatross_core::vmmd::{Config, Input, SpoolId, Task, TaskFailure, TaskId, UserRange, Vmmd};
-use albatross_core::vmmd::{Fate, Left, LeftTender, Outcome, Output};
-use albatross_core::{journal, machine::ClientId};
+use albatross_core::vmmd::{Outcome, Output};
 use albatross_proto::reply::Exit;
-use albatross_proto::state::{Record, Stage, Tender};
+use albatross_proto::state::{Record, Tender};
 use albatross_proto::{Int, Name, Path, Policy, Text, Time};
 
 use crate::Sabotage;
@@ -19,13 +18,16 @@ use crate::counts::Counts;
 use crate::disk::Disk;
 use crate::images::Images;
 use crate::ledger::{Ledger, Version};
-use crate::random::Random;
 use crate::script::{Kind, Step};
+use crate::statistics::Statistics;
+use crate::streams::Thread;
 
 /// Memory of the host, in MB.
 pub(crate) const MEMORY: i32 = 256;
 /// The same where some of it is broken.
-const LESS_MEMORY: i32 = 100;
+pub(crate) const LESS_MEMORY: i32 = 100;
+/// Block storage of the host, in MB.
+const BLOCK: i32 = 9;
 /// The bridge that there is, now and then.
 pub(crate) const BRIDGE: &str = "service";
 
@@ -34,6 +36,8 @@ pub(crate) struct Process {
     pub(crate) memory: i64,
     pub(crate) cpus: Vec<usize>,
     pub(crate) taps: Vec<String>,
+    /// The files of its block devices.
+    pub(crate) blocks: Vec<PathBuf>,
     pub(crate) user: Option<u32>,
     pub(crate) pipe: usize,
     pub(crate) deaf: bool,
@@ -47,6 +51,13 @@ pub(crate) struct Job {
     pub(crate) id: TaskId,
     /// It writes the record.
     pub(crate) record: bool,
+    /// The file of the block device that it is about.
+    pub(crate) block: Option<PathBuf>,
+    /// The client whose connection it has.
+    pub(crate) client: Option<ClientId>,
+    /// It fails, and not before this time.
+    pub(crate) hangs: bool,
+    pub(crate) begin: Duration,
     pub(crate) task: Option<Task>,
     pub(crate) answer: Option<Result<Outcome, TaskFailure>>,
 }
@@ -62,9 +73,9 @@ pub(crate) struct Pipe {
 /// The end that comes, after so many more effects.
 #[derive(Clone, Copy)]
 pub(crate) struct Crash {
-    power: bool,
+    pub(crate) power: bool,
     after: usize,
-    chance: u64,
+    pub(crate) chance: u64,
 }
 
 pub(crate) struct Host {
@@ -90,29 +101,42 @@ pub(crate) struct Host {
     pub(crate) jobs: Vec<Job>,
     /// How often a connection to the console daemon is being made.
     pub(crate) connects: usize,
-    /// Images on their way in, which are files.
-    pub(crate) spools: BTreeMap<SpoolId, PathBuf>,
+    /// Connections that are with a thread.
+    pub(crate) threads: BTreeMap<ClientId, Thread>,
+    /// Images on their way in, which are files where one could be made.
+    pub(crate) spools: BTreeMap<SpoolId, Option<PathBuf>>,
     pub(crate) next_spool: u64,
+    /// How often something came for an image on its way in.
+    pub(crate) spooled: u64,
     /// Images that stay, as there was no record at the start.
     pub(crate) kept: BTreeSet<PathBuf>,
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) next_client: usize,
     pub(crate) next_sequence: i64,
     pub(crate) console: ConsoleSide,
+    pub(crate) statistics: Statistics,
     pub(crate) ledger: Ledger,
     pub(crate) faults: BTreeMap<Kind, usize>,
+    /// Nothing more can be written.
+    pub(crate) disk_full: bool,
+    /// For so many tasks there is no descriptor.
+    exhausted: usize,
+    /// So many of the tenders that are found next do not answer `--version`.
+    pub(crate) mute: usize,
     /// The driver of the record's file does not append to it.
     pub(crate) damaged: bool,
     /// Those of all files of the record.
     pub(crate) salts: BTreeSet<Vec<u8>>,
     pub(crate) root: Policy,
-    crash: Option<Crash>,
-    crashed: bool,
+    pub(crate) crash: Option<Crash>,
+    pub(crate) crashed: bool,
     /// The machine said that it is over.
     pub(crate) over: bool,
     /// How often it was asked to end.
-    asked_to_end: u8,
-    starts: u8,
+    pub(crate) asked_to_end: u8,
+    /// It was asked to leave what runs to the next one.
+    pub(crate) handing_over: bool,
+    pub(crate) starts: u8,
     pub(crate) broken: Option<String>,
     pub(crate) counts: Counts,
     pub(crate) sabotage: Option<Sabotage>,
@@ -128,7 +152,7 @@ fn config() -> Config {
     }
 }
 
-fn machine() -> Vmmd {
+pub(crate) fn machine() -> Vmmd {
     let users = UserRange::new(100_000, 9).unwrap();
     Vmmd::new(config()).with_users(users)
 }
@@ -139,7 +163,7 @@ impl Host {
             cpuids: [0, 1].map(Int::from).into(),
             unikernels: Int::MAX,
             memory: Int::from(MEMORY),
-            block: Some(Int::from(1000)),
+            block: Some(Int::from(BLOCK)),
             bridges: [Text::from(BRIDGE)].into(),
         };
         let mut host = Self {
@@ -160,15 +184,21 @@ impl Host {
             next_pid: 100,
             jobs: Vec::new(),
             connects: 0,
+            threads: BTreeMap::new(),
             spools: BTreeMap::new(),
             next_spool: 0,
+            spooled: 0,
             kept: BTreeSet::new(),
             clients: BTreeMap::new(),
             next_client: 0,
             next_sequence: 1,
             console: ConsoleSide::new(),
+            statistics: Statistics::default(),
             ledger: Ledger::default(),
             faults: BTreeMap::new(),
+            disk_full: false,
+            exhausted: 0,
+            mute: 0,
             damaged: true,
             salts: BTreeSet::new(),
             root,
@@ -176,6 +206,7 @@ impl Host {
             crashed: false,
             over: false,
             asked_to_end: 0,
+            handing_over: false,
             starts: 0,
             broken: None,
             counts: Counts::default(),
@@ -264,153 +295,26 @@ impl Host {
                 self.asked_to_end += 1;
                 self.give(Input::Terminate);
             }
+            Step::HandOver => {
+                self.handing_over = true;
+                self.give(Input::HandOver);
+            }
+            Step::Write(process) => self.write_block(process),
+            Step::StatisticsCome(sequence) => self.statistics_come(sequence),
+            Step::StatisticsLeave { gone } => self.statistics_leave(gone),
+            Step::StatisticsAnswer(kind) => self.statistics_answer(kind),
+            Step::FillDisk => self.disk_full = !self.disk_full,
+            Step::Exhaust(tasks) => self.exhausted = tasks,
+            Step::Mute(tenders) => self.mute = tenders,
+            Step::Freeze => self.console.frozen = !self.console.frozen,
             Step::Settle => self.settle(),
         }
         self.begin_again();
         if self.broken.is_none() {
             self.check();
+            self.check_blocks();
+            self.check_statistics();
         }
-    }
-
-    /// Begins again where the daemon ended.
-    pub(crate) fn begin_again(&mut self) {
-        while self.broken.is_none() {
-            if self.crashed {
-                self.crash();
-            } else if self.over {
-                self.ended();
-            } else {
-                return;
-            }
-            self.begin();
-        }
-    }
-
-    fn crash(&mut self) {
-        let Some(Crash { power, chance, .. }) = self.crash.take() else { return };
-        self.crashed = false;
-        if power {
-            self.counts.power_cuts += 1;
-            self.end_tenders();
-            self.notes.clear();
-            self.disk.power_cut(&mut Random::new(chance));
-            self.taps.clear();
-            self.placed.clear();
-            self.fifos.clear();
-            self.console.forget();
-            // It may come back with less than it had.
-            self.root.memory = Int::from(if chance.is_multiple_of(5) { LESS_MEMORY } else { MEMORY });
-        } else {
-            self.counts.kills += 1;
-        }
-        self.forget_daemon();
-    }
-
-    /// They outlive the daemon, and not the machine.
-    fn end_tenders(&mut self) {
-        for process in std::mem::take(&mut self.processes).into_values() {
-            self.pipes[process.pipe].writer = None;
-        }
-    }
-
-    /// An orderly end leaves nothing.
-    fn ended(&mut self) {
-        self.counts.ends += 1;
-        self.over = false;
-        if std::mem::take(&mut self.asked_to_end) > 1 {
-            // Who asks twice does not want to wait: what still runs is the next one's.
-            return self.forget_daemon();
-        }
-        // A note stays where it could not be made durable that its tender ended: the next daemon learns it so.
-        if !self.processes.is_empty() || !self.taps.is_empty() {
-            self.broke(format!("the end left {} tenders, taps {:?}", self.processes.len(), self.taps));
-        }
-        if !self.fifos.is_empty() || !self.placed.is_empty() {
-            self.broke(format!("the end left {:?} {:?}", self.fifos.keys(), self.placed.keys()));
-        }
-        self.forget_daemon();
-    }
-
-    /// What a daemon takes with it.
-    fn forget_daemon(&mut self) {
-        self.jobs.clear();
-        self.exits.clear();
-        self.spools.clear();
-        self.clients.clear();
-        self.connects = 0;
-        self.asked_to_end = 0;
-        self.damaged = true;
-        self.close_link();
-    }
-
-    /// What albatrossd does at its start: reads the record, removes the images that it does not name, and what
-    /// is left of a dead predecessor.
-    fn begin(&mut self) {
-        // A daemon that was killed may have left what is not durable: it is, before anything is built on it.
-        self.disk.sync(&self.config.record());
-        self.disk.sync_directory(&self.config.dbdir);
-        let contents = self.disk.read(&self.config.record()).map(journal::read);
-        let is_first = contents.is_none();
-        let record = match contents {
-            None => Record::default(),
-            Some(Ok(contents)) => contents.record,
-            Some(Err(error)) => return self.broke(format!("the record cannot be read: {error}")),
-        };
-        let needed: BTreeSet<PathBuf> =
-            record.unikernels.iter().map(|(_, one)| self.config.stored_image(&one.digest)).collect();
-        self.kept.clear();
-        for path in self.disk.list(&self.config.images()) {
-            let is_whole = path.extension().is_none();
-            if is_whole && is_first {
-                self.kept.insert(path);
-            } else if !needed.contains(&path) {
-                self.disk.remove(&path);
-            }
-        }
-        if let Some(missing) = needed.iter().find(|path| self.disk.read(path).is_none()) {
-            return self.broke(format!("{} is on record and not there", missing.display()));
-        }
-        let left = self.left();
-        let (unikernels, policies) = flat(&record);
-        if let Some(wrong) = self.ledger.begin(&unikernels, &policies) {
-            return self.broke(format!("after a crash or end: {wrong}"));
-        }
-        // Of these the next daemon learns the end, and what follows from it.
-        for (pid, tender) in self.notes.values().filter(|(_, tender)| tender.stage != Stage::Stopping) {
-            if let Some(exit) = self.ended.get(pid) {
-                self.ledger.ended(&tender.name, *exit);
-            }
-        }
-        self.vmmd = machine();
-        self.starts = self.starts.wrapping_add(1);
-        let host = self.told_root();
-        self.give(Input::Begin { host, record, seed: [self.starts; 32], left });
-    }
-
-    /// What a predecessor left: notes of tenders, taps, placed images, fifos.
-    fn left(&self) -> Left {
-        let fate = |pid: &u32| match self.processes.contains_key(pid) {
-            true => Fate::Runs,
-            false => Fate::Ended(self.ended.get(pid).copied()),
-        };
-        let tender =
-            |(pid, tender): &(u32, Tender)| LeftTender { pid: *pid, tender: tender.clone(), fate: fate(pid) };
-        let name = |path: &PathBuf| path.with_extension("").file_name()?.to_str()?.parse().ok();
-        let fifo = |path: &PathBuf| path.file_name()?.to_str()?.parse().ok();
-        Left {
-            tenders: self.notes.values().map(tender).collect(),
-            taps: self.taps.iter().cloned().collect(),
-            images: self.placed.keys().filter_map(name).collect(),
-            fifos: self.fifos.keys().filter_map(fifo).collect(),
-        }
-    }
-
-    fn told_root(&self) -> Policy {
-        let mut host = self.root.clone();
-        if self.sabotage == Some(Sabotage::ForgetLimits) {
-            host.memory = Int::MAX;
-        }
-        host
     }
 
     /// Time passes; what is due happens.
@@ -432,12 +336,35 @@ impl Host {
         self.broke("a deadline does not pass");
     }
 
+    /// No more trouble.
     pub(crate) fn disarm(&mut self) {
         self.crash = None;
+        self.faults.clear();
+        self.disk_full = false;
+        self.exhausted = 0;
+        self.mute = 0;
+    }
+
+    /// When something happens that the machine does not wait for by itself.
+    pub(crate) fn next_work(&self) -> Option<Duration> {
+        let begins = self.jobs.iter().map(|job| job.begin).filter(|begin| *begin > self.now);
+        begins.chain(self.patience()).min()
+    }
+
+    /// Whether it was asked to end, in whatever way.
+    pub(crate) const fn is_ending(&self) -> bool {
+        self.asked_to_end > 0 || self.handing_over
     }
 
     /// Whether the next task of this kind is to fail.
     pub(crate) fn fails(&mut self, kind: Kind) -> bool {
+        let no_room = self.disk_full && kind.writes();
+        let no_descriptor = !no_room && self.exhausted > 0 && kind.opens();
+        self.exhausted -= usize::from(no_descriptor);
+        if no_room || no_descriptor {
+            self.counts.faults += 1;
+            return true;
+        }
         let Some(left) = self.faults.get_mut(&kind).filter(|left| **left > 0) else { return false };
         *left -= 1;
         self.counts.faults += 1;

@@ -10,9 +10,11 @@ pub(crate) struct Image {
     pub(crate) digest: [u8; 32],
     /// Whether it has the network device `service`.
     pub(crate) net: bool,
+    /// Whether it has the block device `storage`.
+    pub(crate) block: bool,
 }
 
-pub(crate) struct Images(pub(crate) [Image; 3]);
+pub(crate) struct Images(pub(crate) [Image; 4]);
 
 impl Images {
     pub(crate) fn get() -> &'static Self {
@@ -21,11 +23,15 @@ impl Images {
             let plain = include_bytes!("../../../testdata/images/spt-no-devices.elf").to_vec();
             let other = [&plain[..], b"another"].concat();
             let net = include_bytes!("../../../testdata/images/spt-net-service.elf").to_vec();
-            Self([(plain, false), (other, false), (net, true)].map(|(octets, net)| Image {
+            let block = include_bytes!("../../../testdata/images/spt-block-storage.elf").to_vec();
+            let all =
+                [(plain, false, false), (other, false, false), (net, true, false), (block, false, true)];
+            Self(all.map(|(octets, net, block)| Image {
                 compressed: image::deflate(&octets, 6),
                 digest: image::digest(&octets),
                 octets,
                 net,
+                block,
             }))
         })
     }

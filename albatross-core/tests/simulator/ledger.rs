@@ -4,10 +4,12 @@
 //! is done ([`Slot::settled`]). An acknowledged change leaves one possibility. A change that is on its way, or was
 //! refused after it had begun, adds one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use albatross_proto::reply::Exit;
 use albatross_proto::{Arguments, FailBehaviour, Name, Path, Policy};
+
+use crate::devices::{BlockChange, Devices};
 
 /// A unikernel as it stands on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ pub(crate) enum Change {
     Restart(Name, Option<Arguments>),
     Destroy(Name),
     Policy(Path, Option<Policy>),
+    Block(Name, BlockChange),
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +75,9 @@ impl<T: Clone + PartialEq> Slot<T> {
 pub(crate) struct Ledger {
     unikernels: BTreeMap<Name, Slot<Version>>,
     policies: BTreeMap<Path, Slot<Policy>>,
+    /// Policies that were refused and came back after a crash: what is in use was admitted without them.
+    refused: BTreeSet<Path>,
+    pub(crate) devices: Devices,
 }
 
 impl Ledger {
@@ -93,6 +99,7 @@ impl Ledger {
             Change::Policy(path, policy) => {
                 self.policies.entry(path.clone()).or_default().sent(number, vec![policy.clone()]);
             }
+            Change::Block(name, change) => self.devices.sent(name, number, change.clone()),
         }
     }
 
@@ -114,11 +121,13 @@ impl Ledger {
     /// A command was answered.
     pub(crate) fn answered(&mut self, number: i64, change: &Change, success: bool) {
         match change {
-            Change::Nothing => {}
+            // Block devices are looked at by themselves.
+            Change::Nothing | Change::Block(..) => {}
             Change::Policy(path, policy) => {
                 let slot = self.policies.entry(path.clone()).or_default();
                 let outcomes = slot.take(number);
                 if success {
+                    self.refused.remove(path);
                     slot.may = vec![policy.clone()];
                     slot.settled = vec![policy.clone()];
                 } else {
@@ -179,6 +188,11 @@ impl Ledger {
         all
     }
 
+    /// Whether the policy there was refused, and could not be kept off the disk.
+    pub(crate) fn was_refused(&self, path: &Path) -> bool {
+        self.refused.contains(path)
+    }
+
     /// What the policy is by the last word on it, and what somebody who is gone may have made of it.
     pub(crate) fn settled_policies(&self, path: &Path) -> Vec<Option<Policy>> {
         let Some(slot) = self.policies.get(path) else { return vec![None] };
@@ -207,8 +221,13 @@ impl Ledger {
             }
             slot.is(found);
         }
+        self.refused.clear();
         for (path, slot) in &mut self.policies {
             let found = policies.get(path).cloned();
+            let comes = slot.coming.iter().any(|(_, outcomes)| outcomes.contains(&found));
+            if !slot.settled.contains(&found) && !comes {
+                self.refused.insert(path.clone());
+            }
             if !slot.allows(&found) {
                 wrong = Some(format!("the policy of {path} is {found:?} on record, may be {:?}", slot.may));
             }

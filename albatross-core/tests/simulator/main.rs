@@ -3,11 +3,12 @@
 //!
 //! A seed makes a script ([`script`]), a list of steps. [`host::Host`] takes one after the other and looks after
 //! each at what must always be so ([`checks`]). What was promised to whom is kept beside the machine
-//! ([`ledger`]), from nothing but commands and replies. What the machine wants done waits until the script says,
-//! in any order that the driver could have ([`work`]); the effects are those of the driver ([`effects`]), down to
-//! what of a file survives a power cut ([`disk`]). A crash may come between any two effects. Where all is done
-//! ([`script::Step::Settle`]) nothing may be left over: no tap, no fifo, no image, no command without a reply; and
-//! what is on record is what runs.
+//! ([`ledger`], [`devices`]), from nothing but commands and replies. What the machine wants done waits until the
+//! script says, in any order that the driver could have ([`work`]); the effects are those of the driver
+//! ([`effects`], [`blocks`], [`streams`]), down to what of a file survives a power cut ([`disk`]). A crash may come
+//! between any two effects ([`lives`]), the disk may be full for a time, descriptors may run out, peers may be
+//! silent. Where all is done ([`script::Step::Settle`], [`settled`]) nothing may be left over: no tap, no fifo, no
+//! image, no command without a reply; and what is on record is what runs.
 //!
 //! A seed that fails is printed with the shortest script that was found to fail in the same way: steps are left
 //! out one by one. `ALBATROSS_SIM_SEED` runs one seed, `ALBATROSS_SIM_SEEDS` so many, from 0 or from that one; a
@@ -26,30 +27,39 @@
     reason = "a test stops at the first surprise and is told by its environment what to run"
 )]
 
+mod blocks;
 mod checks;
 mod clients;
 mod console;
 mod counts;
+mod devices;
 mod disk;
+mod draw;
 mod effects;
+mod filling;
 mod host;
 mod images;
 mod ledger;
+mod lives;
 mod random;
 mod script;
+mod settled;
+mod statistics;
+mod streams;
 mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use counts::Counts;
+use draw::script;
 use host::Host;
 use random::Random;
-use script::{Step, script};
+use script::Step;
 
 /// Seeds of a run where the environment says nothing else: some 20 s where nothing is optimised.
 const SEEDS: u64 = 3000;
 /// Within so many seeds a broken promise is noticed.
-const NOTICED: u64 = 400;
+const NOTICED: u64 = 2000;
 
 /// A promise that the host around the machine breaks, to see that it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +80,28 @@ pub(crate) enum Sabotage {
     ForgetLimits,
     /// A line does not reach the console.
     LoseLine,
+    /// A block device is answered before it is durable.
+    SkipBlockSync,
+    /// New content is written over the old.
+    OverwriteInPlace,
+    /// What was never finished of a block device stays at the start.
+    KeepUnfinished,
+    /// A unikernel is given the block device of another.
+    ShareBlock,
+    /// A command is carried out on a block device in use.
+    TouchUsed,
+    /// The block storage of the host is not looked at.
+    ForgetBlockLimit,
+    /// A chunk of a dump does not come.
+    LoseChunk,
+    /// The end of the daemon does not end streams.
+    IgnoreEnd,
+    /// The statistics daemon is not told something.
+    LoseStatistics,
+    /// An image on its way in takes more room than was announced.
+    FillTooMuch,
+    /// A task is never answered.
+    ForgetTask,
 }
 
 /// The script of a seed: some dozens of steps.
@@ -209,4 +241,59 @@ fn the_simulator_catches_a_limit_that_is_exceeded() {
 #[test]
 fn the_simulator_catches_a_line_that_is_lost() {
     assert_caught(Sabotage::LoseLine, &["other lines", "all lines"]);
+}
+
+#[test]
+fn the_simulator_catches_a_block_device_that_is_acknowledged_before_it_is_durable() {
+    assert_caught(Sabotage::SkipBlockSync, &["something else was acknowledged"]);
+}
+
+#[test]
+fn the_simulator_catches_a_failed_set_that_leaves_less_than_the_old_content() {
+    assert_caught(Sabotage::OverwriteInPlace, &["which nobody put there", "and may have"]);
+}
+
+#[test]
+fn the_simulator_catches_a_block_device_that_is_half_there() {
+    assert_caught(Sabotage::KeepUnfinished, &["never finished are left"]);
+}
+
+#[test]
+fn the_simulator_catches_a_block_device_with_two_users() {
+    assert_caught(Sabotage::ShareBlock, &["block device of another", "used twice"]);
+}
+
+#[test]
+fn the_simulator_catches_a_block_device_that_is_changed_in_use() {
+    assert_caught(Sabotage::TouchUsed, &["uses it"]);
+}
+
+#[test]
+fn the_simulator_catches_more_block_storage_than_there_is() {
+    assert_caught(Sabotage::ForgetBlockLimit, &["of block storage, against its policy"]);
+}
+
+#[test]
+fn the_simulator_catches_a_dump_with_a_hole() {
+    assert_caught(Sabotage::LoseChunk, &["which is not on it"]);
+}
+
+#[test]
+fn the_simulator_catches_an_end_that_waits_for_clients() {
+    assert_caught(Sabotage::IgnoreEnd, &["and does not"]);
+}
+
+#[test]
+fn the_simulator_catches_a_statistics_daemon_that_is_not_told() {
+    assert_caught(Sabotage::LoseStatistics, &["the statistics daemon"]);
+}
+
+#[test]
+fn the_simulator_catches_a_spool_that_grows_beyond_what_was_announced() {
+    assert_caught(Sabotage::FillTooMuch, &["more than any client announced"]);
+}
+
+#[test]
+fn the_simulator_catches_a_task_that_is_never_answered() {
+    assert_caught(Sabotage::ForgetTask, &["waits for", "is answered", "Starting", "and does not"]);
 }

@@ -3,13 +3,14 @@
 
 use albatross_core::vmmd::Task;
 
-use crate::random::Random;
-
 /// Names of unikernels; the index is what scripts hold.
 pub(crate) const NAMES: [&str; 7] =
     ["alice:a", "alice:b", "alice:bob:c", "alice:bob:d", "carol:e", ":top", ":other"];
 /// Paths of policies.
 pub(crate) const PATHS: [&str; 4] = ["alice:", "alice:bob:", "carol:", ":"];
+
+/// Names of block devices; unikernels have `d` and `e` at their path.
+pub(crate) const BLOCKS: [&str; 6] = ["alice:d", "alice:e", "alice:bob:d", "carol:d", ":d", ":e"];
 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
@@ -86,22 +87,102 @@ pub(crate) enum Step {
     },
     /// albatrossd is asked to end, and started again when it has.
     Terminate,
+    /// albatrossd is asked to end and to leave what runs to the next one.
+    HandOver,
+    /// A guest writes to its block device.
+    Write(usize),
+    /// A statistics daemon begins, with this number, in place of one that is there.
+    StatisticsCome(i32),
+    /// It goes, or sends no more.
+    StatisticsLeave {
+        gone: bool,
+    },
+    /// It answers, or sends what it should not.
+    StatisticsAnswer(usize),
+    /// The disk is full, or has room again.
+    FillDisk,
+    /// There is no descriptor for so many tasks.
+    Exhaust(usize),
+    /// So many tenders do not answer `--version`.
+    Mute(usize),
+    /// The console daemon does nothing any more, or goes on.
+    Freeze,
     /// Nothing happens for minutes; then everything is where it should be.
     Settle,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ask {
-    Create { name: usize, how: How, args: Args, force: bool },
-    Restart { name: usize, args: Option<Args> },
-    Destroy { name: usize },
-    Get { name: usize, level: i32 },
-    Info { form: usize, at: usize },
-    Status { at: usize },
-    AddPolicy { path: usize, unikernels: i32, memory: i32, bridge: bool, cpus: i32 },
-    RemovePolicy { path: usize },
-    Policies { path: usize },
-    Blocks,
+    Create {
+        name: usize,
+        how: How,
+        args: Args,
+        force: bool,
+    },
+    Restart {
+        name: usize,
+        args: Option<Args>,
+    },
+    Destroy {
+        name: usize,
+    },
+    Get {
+        name: usize,
+        level: i32,
+    },
+    Info {
+        form: usize,
+        at: usize,
+    },
+    Status {
+        at: usize,
+    },
+    AddPolicy {
+        path: usize,
+        unikernels: i32,
+        memory: i32,
+        bridge: bool,
+        cpus: i32,
+        block: Option<i32>,
+    },
+    RemovePolicy {
+        path: usize,
+    },
+    Policies {
+        path: usize,
+    },
+    Blocks {
+        at: usize,
+    },
+    /// Content is what older clients send with it.
+    AddBlock {
+        block: usize,
+        size: i32,
+        content: Option<Content>,
+    },
+    /// Content follows as a stream, or is in the command.
+    SetBlock {
+        block: usize,
+        content: Content,
+        old: bool,
+    },
+    DumpBlock {
+        block: usize,
+        level: i32,
+        old: bool,
+    },
+    RemoveBlock {
+        block: usize,
+    },
+}
+
+/// What is to be put on a block device; an octet stands for 64 KiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content {
+    pub(crate) length: usize,
+    pub(crate) compressed: bool,
+    /// The last octet does not come.
+    pub(crate) damaged: bool,
 }
 
 /// How an image is sent.
@@ -125,6 +206,8 @@ pub(crate) struct Args {
     pub(crate) restart: Option<bool>,
     pub(crate) add_name: bool,
     pub(crate) argument: usize,
+    /// Which block device, where the image has one.
+    pub(crate) disk: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -158,13 +241,22 @@ pub(crate) enum Kind {
     Spawn,
     Persist,
     Append,
+    MakeBlock,
+    FillBlock,
+    ReceiveBlock,
+    SendBlock,
+    RemoveBlock,
     /// Opening a fifo, by the console daemon.
     OpenFifo,
+    /// Making the file of an image on its way in.
+    OpenSpool,
+    /// Connecting to the console daemon.
+    Connect,
     /// What is not modelled: it always fails, as the driver's answer to what it does not know.
     Unknown,
 }
 
-const FAILING: [Kind; 11] = [
+pub(crate) const FAILING: [Kind; 18] = [
     Kind::StoreImage,
     Kind::InspectImage,
     Kind::SendImage,
@@ -176,6 +268,13 @@ const FAILING: [Kind; 11] = [
     Kind::Persist,
     Kind::Append,
     Kind::OpenFifo,
+    Kind::MakeBlock,
+    Kind::FillBlock,
+    Kind::ReceiveBlock,
+    Kind::SendBlock,
+    Kind::RemoveBlock,
+    Kind::OpenSpool,
+    Kind::Connect,
 ];
 
 impl Kind {
@@ -191,147 +290,22 @@ impl Kind {
             Task::Spawn(_) => Self::Spawn,
             Task::Persist { .. } => Self::Persist,
             Task::Append { .. } => Self::Append,
+            Task::MakeBlock { .. } => Self::MakeBlock,
+            Task::FillBlock { .. } => Self::FillBlock,
+            Task::ReceiveBlock { .. } => Self::ReceiveBlock,
+            Task::SendBlock { .. } => Self::SendBlock,
+            Task::RemoveBlock { .. } => Self::RemoveBlock,
             _ => Self::Unknown,
         }
     }
-}
 
-/// The script of a seed.
-pub(crate) fn script(random: &mut Random, length: usize) -> Vec<Step> {
-    let mut steps = Vec::with_capacity(length);
-    // Some runs keep to few names, where more meets.
-    let names = random.pick(&[1, 2, 4, NAMES.len()]);
-    // Some are without trouble, so that they come far.
-    let trouble = random.pick(&[0, 1, 2]);
-    if !random.once_in(3) {
-        prelude(random, names, &mut steps);
+    /// Whether it needs room on the disk. A new block device is a file without any.
+    pub(crate) const fn writes(self) -> bool {
+        matches!(self, Self::StoreImage | Self::Persist | Self::Append | Self::FillBlock | Self::ReceiveBlock)
     }
-    while steps.len() < length {
-        steps.push(step(random, names, trouble));
-        if !random.once_in(3) {
-            steps.push(work(random));
-        }
-    }
-    steps.push(Step::Settle);
-    steps
-}
 
-/// Some that run, so that there is something to happen to.
-fn prelude(random: &mut Random, names: usize, steps: &mut Vec<Step>) {
-    for name in 0..names {
-        let args = Args { memory: 16, cpu: 0, ..args(random) };
-        let how = How::Frame { compressed: false };
-        steps.push(Step::Ask(Ask::Create { name, how, args, force: false }));
-        if random.once_in(2) {
-            steps.push(Step::Subscribe { name, lines: random.pick(&[1, 1024]) });
-        }
-    }
-    steps.push(Step::Drain);
-}
-
-fn work(random: &mut Random) -> Step {
-    if random.once_in(3) {
-        return Step::Drain;
-    }
-    Step::Work { choice: random.below(1 << 20), times: 1 + random.below(6) }
-}
-
-fn step(random: &mut Random, names: usize, trouble: usize) -> Step {
-    let any = random.below(64);
-    match random.below(100) {
-        0..32 => Step::Ask(ask(random, names)),
-        32..37 => Step::Pipeline(any, ask(random, names)),
-        37..40 => Step::Chain(policy(random), ask(random, names)),
-        40..45 => Step::Stream(any, chunk(random)),
-        45 if random.once_in(3) => Step::Flood(any),
-        45 => Step::Garbage(any),
-        46..49 => Step::HangUp { client: any, gone: random.once_in(2) },
-        49..52 => Step::Subscribe { name: random.below(names), lines: random.pick(&[0, 1, 5, 2000, -1]) },
-        52 => Step::ListInactive,
-        53 => Step::Stall(any),
-        54 => Step::Unsubscribe { subscriber: any, gone: random.once_in(2) },
-        55..64 => work(random),
-        64..70 => Step::Wait { millis: random.pick(&[1, 300, 1_000, 6_000, 11_000, 70_000]) },
-        70..74 if trouble > 0 => Step::Fail(random.pick(&FAILING), 1 + random.below(2)),
-        74 if trouble > 0 => Step::Bridge,
-        75..82 => Step::Print { process: any, lines: 1 + random.below(4), long: random.once_in(40) },
-        82..86 => Step::Die { process: any, end: end(random) },
-        86 => Step::Deafen(any),
-        87..89 if trouble > 0 => Step::ConsoleDown,
-        89..91 => Step::ConsoleUp,
-        91..95 if trouble > 1 => {
-            Step::Crash { power: random.once_in(2), after: random.below(20), chance: random.next() }
-        }
-        95 if trouble > 0 => Step::Terminate,
-        96 if random.once_in(3) => Step::Settle,
-        97 if random.once_in(100) => Step::Churn,
-        _ => work(random),
-    }
-}
-
-fn end(random: &mut Random) -> End {
-    if random.once_in(5) {
-        return End::Signal(random.pick(&[9, 11]));
-    }
-    End::Exit(random.pick(&[0, 1, 2, 7, 60, 64]))
-}
-
-fn chunk(random: &mut Random) -> Chunk {
-    match random.below(8) {
-        0 => Chunk::End,
-        1 => Chunk::TooMuch,
-        2..4 => Chunk::Some(1 + random.below(200)),
-        _ => Chunk::Rest,
-    }
-}
-
-fn ask(random: &mut Random, names: usize) -> Ask {
-    let name = random.below(names);
-    match random.below(24) {
-        0..10 => Ask::Create { name, how: how(random), args: args(random), force: random.once_in(3) },
-        10..13 => {
-            let other = random.once_in(2);
-            Ask::Restart { name, args: other.then(|| args(random)) }
-        }
-        13..15 => Ask::Destroy { name },
-        15 => Ask::Get { name, level: random.pick(&[0, 1, 9, -3]) },
-        16 => Ask::Info { form: random.below(3), at: random.below(NAMES.len() + PATHS.len()) },
-        17 => Ask::Status { at: random.below(NAMES.len() + PATHS.len()) },
-        18..21 => policy(random),
-        21 => Ask::RemovePolicy { path: random.below(PATHS.len()) },
-        22 if random.once_in(3) => Ask::Policies { path: random.below(PATHS.len()) },
-        22 if random.once_in(3) => Ask::Blocks,
-        _ => Ask::Create { name, how: How::Frame { compressed: false }, args: args(random), force: true },
-    }
-}
-
-fn policy(random: &mut Random) -> Ask {
-    Ask::AddPolicy {
-        path: if random.once_in(9) { 3 } else { random.below(3) },
-        unikernels: random.pick(&[1, 2, 3, 5]),
-        memory: random.pick(&[32, 64, 100, 200]),
-        bridge: !random.once_in(4),
-        cpus: random.pick(&[1, 2, 2]),
-    }
-}
-
-fn how(random: &mut Random) -> How {
-    let compressed = random.once_in(3);
-    match random.below(12) {
-        0..6 => How::Frame { compressed },
-        6..8 => How::Large { compressed },
-        8..11 => How::Digest { compressed, lie: random.once_in(6), whole: random.once_in(2) },
-        _ => How::Nonsense,
-    }
-}
-
-fn args(random: &mut Random) -> Args {
-    Args {
-        image: random.below(3),
-        memory: random.pick(&[16, 32, 32, 64, 120]),
-        cpu: if random.once_in(30) { 7 } else { random.pick(&[0, 0, 1]) },
-        restart: random.pick(&[None, Some(false), Some(true), Some(true)]),
-        add_name: random.once_in(2),
-        argument: random.below(3),
+    /// Whether it needs a descriptor.
+    pub(crate) const fn opens(self) -> bool {
+        !matches!(self, Self::Append | Self::RemoveBlock | Self::Unknown)
     }
 }

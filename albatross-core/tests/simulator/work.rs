@@ -1,14 +1,19 @@
 //! What the machine of albatrossd wants, carried out on the modelled host.
 
 use std::path::Path;
+use std::time::Duration;
 
-use albatross_core::vmmd::{Input, Note, Output, Signal, SpoolId, Task};
+use albatross_core::machine::ClientId;
+use albatross_core::vmmd::{Input, Note, Outcome, Output, Signal, SpoolId, Task, TaskId};
 use albatross_proto::Int;
 use albatross_proto::reply::Exit;
 
 use crate::Sabotage;
+use crate::blocks::file_of;
+use crate::clients::MOST_ANNOUNCED;
+use crate::effects::{Done, failed};
 use crate::host::{Host, Job, Process};
-use crate::script::End;
+use crate::script::{End, Kind};
 
 /// Something that waits to be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub(crate) enum Pending {
     /// Something can be read from the fifo of this reader.
     Read(albatross_core::console::FifoId),
     /// A subscriber has taken what was sent.
-    Taken(albatross_core::machine::ClientId),
+    Taken(ClientId),
 }
 
 impl Host {
@@ -36,8 +41,31 @@ impl Host {
             Output::SendConsole(message) => self.send_console(message),
             Output::Task(id, task) => {
                 let record = matches!(task, Task::Persist { .. } | Task::Append { .. });
-                self.jobs.push(Job { id, record, task: Some(task), answer: None });
+                let block = file_of(&task).map(Path::to_owned);
+                self.check_single(&task);
+                self.detach(&task);
+                let hangs = matches!(task, Task::FindTender { .. }) && self.mute > 0;
+                let mut begin = self.now;
+                if hangs {
+                    self.mute -= 1;
+                    begin += VERSION_PATIENCE;
+                }
+                if matches!(task, Task::FindTender { .. }) && self.spoils(Sabotage::ForgetTask) {
+                    return;
+                }
+                let client = client_of(&task);
+                self.jobs.push(Job {
+                    id,
+                    record,
+                    block,
+                    client,
+                    task: Some(task),
+                    answer: None,
+                    hangs,
+                    begin,
+                });
             }
+            Output::EndStream(client) => self.end_stream(client),
             Output::OpenSpool(spool) => self.open_spool(spool),
             Output::FillSpool(spool, octets) => self.fill_spool(spool, &octets),
             Output::DropSpool(spool) => self.drop_spool(spool),
@@ -69,7 +97,10 @@ impl Host {
         let mut all = Vec::new();
         // The record's are carried out and answered in order.
         let first = |done: bool| self.jobs.iter().position(|job| job.record && job.task.is_none() == done);
-        let may = |(index, job): &(usize, &Job)| !job.record || first(job.task.is_none()) == Some(*index);
+        let may = |(index, job): &(usize, &Job)| {
+            let in_turn = !job.record || first(job.task.is_none()) == Some(*index);
+            in_turn && job.begin <= self.now && job.task.as_ref().is_none_or(|task| self.may_stream(task))
+        };
         all.extend(self.jobs.iter().enumerate().filter(may).map(|(index, _)| Pending::Job(index)));
         all.extend((self.connects > 0).then_some(Pending::Connect));
         all.extend(self.exits.iter().enumerate().map(|(index, _)| Pending::Exit(index)));
@@ -113,6 +144,7 @@ impl Host {
             Pending::FromConsole => self.deliver_from_console(),
             Pending::Exit(index) => {
                 if let Some((pid, exit)) = self.exits.remove(index) {
+                    self.statistics.running.remove(&pid);
                     self.give(Input::Exited { pid, exit: Some(exit) });
                 }
             }
@@ -125,10 +157,13 @@ impl Host {
         let id = self.jobs[index].id;
         let Some(task) = self.jobs[index].task.take() else {
             if let Some(answer) = self.jobs.remove(index).answer {
-                self.give(Input::Done(id, answer));
+                self.answer(id, answer);
             }
             return;
         };
+        if self.jobs[index].client.is_some() {
+            return self.stream_job(index, task, later);
+        }
         let waits = |job: &Job| job.record && job.answer.is_some();
         let later = match task {
             // The driver tells of a process before it can tell of its end.
@@ -136,7 +171,12 @@ impl Host {
             Task::Persist { .. } | Task::Append { .. } => later || self.jobs.iter().any(waits),
             _ => later,
         };
-        let answer = self.effect(task);
+        let answer = if self.jobs[index].hangs {
+            self.counts.faults += 1;
+            failed("the tender does not answer --version")
+        } else {
+            self.effect(task)
+        };
         self.atom();
         if self.stopped() {
             return;
@@ -145,26 +185,69 @@ impl Host {
             self.jobs[index].answer = Some(answer);
         } else {
             self.jobs.remove(index);
-            self.give(Input::Done(id, answer));
+            if let Ok(Outcome::Process(pid)) = &answer
+                && let Some(process) = self.processes.get(pid)
+            {
+                self.statistics.running.insert(*pid, process.name.clone());
+            }
+            self.answer(id, answer);
         }
+    }
+
+    fn stream_job(&mut self, index: usize, task: Task, later: bool) {
+        let id = self.jobs[index].id;
+        let Some(answer) = self.stream_task(&task) else {
+            return self.jobs[index].task = Some(task);
+        };
+        self.atom();
+        if self.stopped() {
+            return;
+        }
+        // The connection comes back with the answer.
+        if later {
+            self.jobs[index].answer = Some(answer);
+        } else {
+            self.jobs.remove(index);
+            self.answer(id, answer);
+        }
+    }
+
+    fn answer(&mut self, id: TaskId, answer: Done) {
+        // Those of streams whose task is over.
+        let streams = |client: &ClientId| self.jobs.iter().any(|job| job.client == Some(*client));
+        let over: Vec<ClientId> = self.threads.keys().filter(|client| !streams(client)).copied().collect();
+        over.iter().for_each(|client| _ = self.threads.remove(client));
+        self.give(Input::Done(id, answer));
     }
 
     fn open_spool(&mut self, id: SpoolId) {
         self.next_spool += 1;
+        self.counts.spooled += 1;
+        self.spooled += 1;
         let path = self.config.images().join(format!("{}.new", self.next_spool));
-        self.disk.create(&path, b"");
-        if self.spools.insert(id, path).is_some() {
+        // What cannot be made is told when the image is stored.
+        let there = self.spools.len() < MAX_SPOOLS && !self.fails(Kind::OpenSpool);
+        if there {
+            self.disk.create(&path, b"");
+        }
+        if self.spools.insert(id, there.then_some(path)).is_some() {
             self.broke(format!("{id:?} was opened twice"));
         }
     }
 
     pub(crate) fn fill_spool(&mut self, id: SpoolId, octets: &[u8]) {
-        let Some(path) = self.spools.get(&id) else {
+        self.spooled += 1;
+        let too_much = matches!(id, SpoolId::Stream(_)) && self.sabotage == Some(Sabotage::FillTooMuch);
+        let times = if too_much { 1 + MOST_ANNOUNCED } else { 1 };
+        let Some(spool) = self.spools.get(&id) else {
             return self.broke(format!("{id:?} is filled and not open"));
         };
-        self.disk.append(path, octets);
+        let Some(path) = spool else { return };
+        for _ in 0..times {
+            self.disk.append(path, octets);
+        }
         let length = self.disk.read(path).map_or(0, <[u8]>::len);
-        if length > crate::clients::MOST_ANNOUNCED && matches!(id, SpoolId::Stream(_)) {
+        if length > MOST_ANNOUNCED && matches!(id, SpoolId::Stream(_)) {
             self.broke(format!("{id:?} has {length} octets, more than any client announced"));
         }
     }
@@ -182,7 +265,7 @@ impl Host {
             return;
         }
         match self.spools.remove(&id) {
-            Some(path) => _ = self.disk.remove(&path),
+            Some(path) => path.iter().for_each(|path| _ = self.disk.remove(path)),
             None => self.broke(format!("{id:?} is dropped and not open")),
         }
     }
@@ -210,6 +293,9 @@ impl Host {
     }
 
     fn remove_file(&mut self, path: &Path) {
+        if path.starts_with(self.config.blocks()) {
+            return self.remove_unfinished(path);
+        }
         if path.starts_with(self.config.notes()) {
             if self.notes.get(path).is_some_and(|(pid, _)| self.processes.contains_key(pid)) {
                 self.broke(format!("{} is removed while it runs", path.display()));
@@ -294,5 +380,17 @@ impl Host {
     }
 }
 
+/// The client whose connection is with a task.
+const fn client_of(task: &Task) -> Option<ClientId> {
+    match task {
+        Task::ReceiveBlock { client, .. } | Task::SendBlock { client, .. } => Some(*client),
+        _ => None,
+    }
+}
+
+/// Images that may be on their way at once: few, so that there are more now and then.
+const MAX_SPOOLS: usize = 3;
+/// How long a tender may take to tell its version: that of the driver.
+const VERSION_PATIENCE: Duration = Duration::from_secs(5);
 /// What a fifo holds on Linux.
 const PIPE: usize = 64 * 1024;

@@ -179,8 +179,10 @@ impl Blocks {
     }
 }
 
-/// What is in the directory of the block devices.
+/// What is in the directory of the block devices. A daemon that was killed may have left names there that are
+/// not durable: they are, before anything is built on them.
 pub(crate) fn list(directory: &Path) -> io::Result<Vec<BlockFile>> {
+    File::open(directory).and_then(|opened| opened.sync_all()).map_err(|error| named(directory, &error))?;
     let look = |entry: io::Result<DirEntry>| {
         let entry = entry?;
         let metadata = entry.metadata()?;

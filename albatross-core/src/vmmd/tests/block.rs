@@ -363,15 +363,25 @@ fn files_with_valid_names_and_sizes_are_devices_at_the_start() {
 
 #[test]
 fn the_end_of_the_daemon_cuts_streams_short() {
-    let mut host = Host::new();
-    host.ask(":a", add(1));
-    host.holding = Some("ReceiveBlock");
-    let client = host.send(":a", SET);
-    host.input(Input::Terminate);
-    assert!(!host.exited, "it waits for the task");
-    host.let_go();
-    assert!(refused(&host.reply(client)).contains("ending"));
-    assert!(host.exited);
+    for (held, command, end) in [
+        ("ReceiveBlock", SET, Input::Terminate),
+        ("ReceiveBlock", SET, Input::HandOver),
+        ("SendBlock", DUMP, Input::HandOver),
+    ] {
+        let mut host = Host::new();
+        host.ask(":a", add(1));
+        host.holding = Some(held);
+        let client = host.send(":a", command);
+        let how = format!("{held}, {end:?}");
+        host.input(end);
+        assert!(host.streams.contains_key(&client), "{how}: it is cut");
+        assert!(!host.exited, "{how}: it waits for the task");
+        host.let_go();
+        if held == "ReceiveBlock" {
+            assert!(refused(&host.reply(client)).contains("ending"), "{how}");
+        }
+        assert!(host.exited, "{how}");
+    }
 }
 
 #[test]
@@ -389,4 +399,28 @@ fn there_are_only_so_many_streams_at_once() {
     host.let_go();
     host.streams.insert(ClientId(host.next_client), stream(b""));
     assert_eq!(host.ask(&format!(":a{MAX_STREAMS}"), SET), said("set block device"));
+}
+
+#[test]
+fn nothing_is_added_on_the_word_of_a_policy_that_is_not_durable() {
+    let with_block = |block| super::add(Policy { block: Some(Int::from(block)), ..policy(1, 64) });
+    let mut host = Host::new();
+    host.ask("alice:", with_block(1));
+    host.ask("alice:bob:", with_block(1));
+    // On its way to the disk.
+    host.holding = Some("Append");
+    let client = host.send("alice:", with_block(4));
+    assert!(refused(&host.ask("alice:a", add(4))).contains("is being changed"));
+    assert!(refused(&host.ask("alice:bob:a", add(1))).contains("policy alice"));
+    assert_eq!(host.ask("carol:a", add(1)), said("added block device"));
+    host.let_go();
+    assert_eq!(host.reply(client), said("added policy"));
+    assert_eq!(host.ask("alice:a", add(3)), said("added block device"));
+    // Refused, and perhaps on the disk all the same.
+    host.failing = Some("Append");
+    refused(&host.ask("dave:", with_block(1)));
+    assert!(refused(&host.ask("dave:a", add(2))).contains("the record could not be written"));
+    host.failing = None;
+    host.tick(RECORD_RETRY.as_secs());
+    assert_eq!(host.ask("dave:a", add(2)), said("added block device"));
 }

@@ -195,6 +195,22 @@ fn a_change_costs_an_entry_and_now_and_then_all_is_written() {
 }
 
 #[test]
+fn a_start_that_fails_says_nothing_about_the_record() {
+    for failing in ["FindTender", "MakeFifo", "Spawn"] {
+        let mut host = Host::new();
+        for index in 0..9 {
+            host.ask(&format!("p{index}:"), add(policy(2, 512)));
+        }
+        let begin = host.journal.clone();
+        host.failing = Some(failing);
+        refused(&host.create(":a", arguments()));
+        host.failing = None;
+        host.ask("q:", add(policy(2, 512)));
+        assert!(host.journal.starts_with(&begin), "{failing}: entries are appended, it is not written anew");
+    }
+}
+
+#[test]
 fn what_could_not_be_written_is_written_later() {
     for failing in ["Append", "Persist"] {
         let mut host = Host::new();
@@ -221,6 +237,48 @@ fn what_could_not_be_written_is_written_later() {
         );
         assert!(host.vmmd.next_deadline().is_none(), "and nothing is tried any more");
     }
+}
+
+#[test]
+fn what_could_not_be_written_is_written_at_the_end() {
+    for end in [Input::Terminate, Input::HandOver] {
+        let mut host = Host::new();
+        host.create(":a", arguments());
+        host.failing = Some("Append");
+        refused(&host.ask(":a", DESTROY));
+        assert_eq!(host.recorded(), [":a"]);
+        host.failing = None;
+        host.input(end);
+        assert!(host.exited && host.recorded().is_empty(), "the destroyed one does not come back");
+    }
+    // It is tried once.
+    let mut host = Host::new();
+    host.create(":a", arguments());
+    host.failing = Some("Append");
+    refused(&host.ask(":a", DESTROY));
+    host.failing = Some("Persist");
+    host.input(Input::Terminate);
+    assert!(host.exited);
+}
+
+#[test]
+fn what_is_on_record_keeps_its_place_until_it_is_started() {
+    let mut host = Host::new();
+    host.ask("p:", add(policy(2, 64)));
+    host.create("p:a", arguments());
+    host.create("p:b", arguments());
+    host.input(Input::Terminate);
+    let (record, files) = (host.record.clone(), host.files.clone());
+
+    let mut host = Host::unborn(files);
+    host.console_up = false;
+    host.input(begin(record, Left::default()));
+    assert!(host.processes.is_empty(), "they wait for the console daemon");
+    refused(&host.create("p:c", arguments()));
+    refused(&host.ask("p:", add(policy(1, 64))));
+    host.console_up = true;
+    host.tick(5);
+    assert_eq!(host.processes.len(), 2);
 }
 
 #[test]
