@@ -12,7 +12,7 @@ use albatross_proto::{BlockCommand, Command, Name, Payload, Success};
 
 use crate::Sabotage;
 use crate::effects::{Done, failed};
-use crate::host::Host;
+use crate::host::{Host, Process};
 use crate::ledger::Version;
 
 pub(crate) const SCALE: usize = 64 * 1024;
@@ -58,7 +58,8 @@ impl Host {
         self.disk.sync_directory(&directory);
         let file = |path: PathBuf| {
             let length = self.disk.read(&path)?.len() * SCALE;
-            Some(BlockFile { name: path.file_name()?.to_owned(), length: u64::try_from(length).ok() })
+            let owner = self.lent.get(&path).copied().unwrap_or(0);
+            Some(BlockFile { name: path.file_name()?.to_owned(), length: u64::try_from(length).ok(), owner })
         };
         self.disk.list(&directory).into_iter().filter_map(file).collect()
     }
@@ -152,6 +153,7 @@ impl Host {
         } else {
             self.disk.rename(unfinished, path)
         }
+        self.lent.remove(path);
         self.atom();
         if self.stopped() {
             return Ok(Outcome::Done);
@@ -179,6 +181,7 @@ impl Host {
             return failed("operation not permitted");
         }
         self.disk.remove(path);
+        self.lent.remove(path);
         self.atom();
         if fails {
             if let Some(name) = name_of(path) {
@@ -190,6 +193,31 @@ impl Host {
             self.disk.sync_directory(&self.config.blocks());
         }
         Ok(Outcome::Done)
+    }
+
+    /// Nobody uses them any more, so they are the daemon's own again.
+    pub(crate) fn take_back(&mut self, files: &[PathBuf]) {
+        for file in files {
+            if let Some(process) = self.processes.values().find(|process| process.blocks.contains(file)) {
+                let text = format!("{} is taken from {}, which uses it", file.display(), process.name);
+                return self.broke(text);
+            }
+            if !self.spoils(Sabotage::KeepLent) {
+                self.lent.remove(file);
+            }
+        }
+    }
+
+    /// What is lent is what running tenders with a user of their own use.
+    pub(crate) fn check_lent(&mut self) {
+        let users = |process: &Process| {
+            let user = process.user?;
+            Some(process.blocks.iter().map(move |file| (file.clone(), user)).collect::<Vec<_>>())
+        };
+        let used: BTreeMap<PathBuf, u32> = self.processes.values().filter_map(users).flatten().collect();
+        if self.lent != used {
+            self.broke(format!("block devices {:?} are lent, {used:?} are used", self.lent));
+        }
     }
 
     /// What was never finished goes at the start.

@@ -251,6 +251,9 @@ impl Host {
             name,
         };
         self.check_start(&process, &spawn.reach.image);
+        if let Some(user) = process.user {
+            self.lent.extend(process.blocks.iter().map(|file| (file.clone(), user)));
+        }
         self.next_pid += 1;
         self.pipes[pipe].writer = Some(self.next_pid);
         self.notes.insert(spawn.note.path, (self.next_pid, spawn.note.tender));

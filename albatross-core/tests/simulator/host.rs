@@ -89,6 +89,8 @@ pub(crate) struct Host {
     pub(crate) fifos: BTreeMap<PathBuf, usize>,
     pub(crate) pipes: Vec<Pipe>,
     pub(crate) taps: BTreeSet<String>,
+    /// Files of block devices that are not the daemon's own, and the users whose they are.
+    pub(crate) lent: BTreeMap<PathBuf, u32>,
     pub(crate) bridge: bool,
     pub(crate) processes: BTreeMap<u32, Process>,
     /// What is noted of tenders, under the files of the notes: which process, and what.
@@ -176,6 +178,7 @@ impl Host {
             fifos: BTreeMap::new(),
             pipes: Vec::new(),
             taps: BTreeSet::new(),
+            lent: BTreeMap::new(),
             bridge: true,
             processes: BTreeMap::new(),
             notes: BTreeMap::new(),

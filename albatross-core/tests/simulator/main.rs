@@ -86,6 +86,8 @@ pub(crate) enum Sabotage {
     OverwriteInPlace,
     /// What was never finished of a block device stays at the start.
     KeepUnfinished,
+    /// A block device stays that of the user of a tender that has ended.
+    KeepLent,
     /// A unikernel is given the block device of another.
     ShareBlock,
     /// A command is carried out on a block device in use.
@@ -256,6 +258,11 @@ fn the_simulator_catches_a_failed_set_that_leaves_less_than_the_old_content() {
 #[test]
 fn the_simulator_catches_a_block_device_that_is_half_there() {
     assert_caught(Sabotage::KeepUnfinished, &["never finished are left"]);
+}
+
+#[test]
+fn the_simulator_catches_a_block_device_that_stays_lent() {
+    assert_caught(Sabotage::KeepLent, &["are lent"]);
 }
 
 #[test]

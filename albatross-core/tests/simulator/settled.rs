@@ -107,6 +107,7 @@ impl Host {
         self.check_statuses(&statuses, &infos);
         self.check_devices(&unikernels);
         self.check_left(&infos);
+        self.check_lent();
         self.check_images(&unikernels);
         self.check_policies(&policies, &unikernels);
         self.check_consoles();

@@ -72,6 +72,7 @@ impl Host {
             Output::Kill(pid, signal) => self.kill(pid, signal),
             Output::RemoveFile(path) => self.remove_file(&path),
             Output::RemoveTap(tap) => self.remove_tap(&tap),
+            Output::TakeBackBlocks(files) => self.take_back(&files),
             Output::Note(pid, Note { path, tender }) => {
                 if !self.processes.contains_key(&pid) && !self.ended.contains_key(&pid) {
                     self.broke(format!("process {pid} is noted and is nobody's"));
