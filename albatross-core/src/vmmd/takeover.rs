@@ -110,6 +110,7 @@ impl Vmmd {
         for path in stale {
             self.output(Output::RemoveFile(path));
         }
+        self.remove_unused_groups();
     }
 
     fn take_over_tender(&mut self, now: Now, LeftTender { pid, tender, fate }: LeftTender) {
@@ -151,6 +152,7 @@ impl Vmmd {
         user.inspect(|user| self.users.adopt(*user));
         self.processes.insert(pid, name.clone());
         self.log(Level::Info, format!("{name}: taken over as process {pid}"));
+        self.limit_group(&name);
         if let Some(refusal) = refusal.or_else(|| adopted.err()) {
             self.log(Level::Warning, format!("{name}: runs on, though it would not be admitted: {refusal}"));
         }
@@ -225,6 +227,7 @@ impl Vmmd {
         let taps = tender.taps.iter().map(ToString::to_string).collect();
         self.free(&tender.name, taps, true, true);
         self.users.give_back(user_of(tender));
+        self.remove_group(&tender.name);
         self.remove_note(&tender.name);
     }
 
@@ -233,7 +236,7 @@ impl Vmmd {
         self.strays.values().any(|tender| tender.name == *name)
     }
 
-    fn has_tender(&self, name: &Name) -> bool {
+    pub(super) fn has_tender(&self, name: &Name) -> bool {
         self.is_stray(name) || self.unikernels.get(name).is_some_and(|it| it.running().is_some())
     }
 

@@ -16,6 +16,7 @@ use super::*;
 
 mod block;
 mod found;
+mod group;
 mod state;
 mod statistics;
 mod takeover;
@@ -32,6 +33,8 @@ struct Host {
     files: BTreeMap<PathBuf, Vec<u8>>,
     fifos: BTreeSet<PathBuf>,
     taps: BTreeSet<String>,
+    /// Control groups, where tenders get some.
+    groups: BTreeMap<Name, Group>,
     processes: BTreeMap<u32, Vec<String>>,
     /// What is noted of tenders.
     notes: BTreeMap<PathBuf, (u32, Tender)>,
@@ -63,6 +66,7 @@ struct Host {
     /// What was sent to statistics daemons.
     statistics: BTreeMap<ClientId, Vec<Vec<u8>>>,
     killed: Vec<(u32, Signal)>,
+    killed_groups: Vec<Name>,
     exited: bool,
 }
 
@@ -110,6 +114,7 @@ impl Host {
             files,
             fifos: BTreeSet::new(),
             taps: BTreeSet::new(),
+            groups: BTreeMap::new(),
             processes: BTreeMap::new(),
             notes: BTreeMap::new(),
             record: Record::default(),
@@ -131,6 +136,7 @@ impl Host {
             deaf: false,
             statistics: BTreeMap::new(),
             killed: Vec::new(),
+            killed_groups: Vec::new(),
             exited: false,
         }
     }
@@ -235,6 +241,13 @@ impl Host {
                 assert!(self.processes.contains_key(&pid), "noted while it runs");
                 self.notes.insert(path, (pid, tender));
             }
+            Output::LimitGroup(group) => {
+                assert!(self.groups.insert(group.name.clone(), group).is_some(), "limits one that is there");
+            }
+            Output::KillGroup(name) => self.killed_groups.push(name),
+            Output::RemoveGroup(name) => {
+                assert!(self.groups.remove(&name).is_some(), "removes a group that is there");
+            }
             Output::RemoveTap(tap) => assert!(self.taps.remove(&tap), "removes a tap that is there"),
             Output::Log(..) | Output::StopListening => {}
             Output::Exit => self.exited = true,
@@ -290,6 +303,9 @@ impl Host {
                 self.next_pid += 1;
                 let line = spawn.arguments.iter().map(|a| String::from_utf8(a.clone()).unwrap()).collect();
                 self.processes.insert(self.next_pid, line);
+                if let Some(group) = spawn.group {
+                    assert!(self.groups.insert(group.name.clone(), group).is_none(), "a group of its own");
+                }
                 self.notes.insert(spawn.note.path, (self.next_pid, spawn.note.tender));
                 Outcome::Process(self.next_pid)
             }

@@ -78,6 +78,8 @@ pub(crate) struct Host {
     pub(crate) fifos: BTreeMap<PathBuf, usize>,
     pub(crate) pipes: Vec<Pipe>,
     pub(crate) taps: BTreeSet<String>,
+    /// The control groups, by unikernel.
+    pub(crate) groups: BTreeSet<Name>,
     pub(crate) bridge: bool,
     pub(crate) processes: BTreeMap<u32, Process>,
     /// What is noted of tenders, under the files of the notes: which process, and what.
@@ -152,6 +154,7 @@ impl Host {
             fifos: BTreeMap::new(),
             pipes: Vec::new(),
             taps: BTreeSet::new(),
+            groups: BTreeSet::new(),
             bridge: true,
             processes: BTreeMap::new(),
             notes: BTreeMap::new(),
@@ -295,6 +298,7 @@ impl Host {
             self.notes.clear();
             self.disk.power_cut(&mut Random::new(chance));
             self.taps.clear();
+            self.groups.clear();
             self.placed.clear();
             self.fifos.clear();
             self.console.forget();
@@ -324,6 +328,9 @@ impl Host {
         // A note stays where it could not be made durable that its tender ended: the next daemon learns it so.
         if !self.processes.is_empty() || !self.taps.is_empty() {
             self.broke(format!("the end left {} tenders, taps {:?}", self.processes.len(), self.taps));
+        }
+        if !self.groups.is_empty() {
+            self.broke(format!("the end left the groups of {:?}", self.groups));
         }
         if !self.fifos.is_empty() || !self.placed.is_empty() {
             self.broke(format!("the end left {:?} {:?}", self.fifos.keys(), self.placed.keys()));
@@ -383,6 +390,7 @@ impl Host {
         }
         self.vmmd = machine();
         self.starts = self.starts.wrapping_add(1);
+        self.give(Input::Groups(self.groups.iter().cloned().collect()));
         let host = self.told_root();
         self.give(Input::Begin { host, record, seed: [self.starts; 32], left });
     }

@@ -9,9 +9,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use albatross_core::vmmd::{Fate, Note, Reach, Signal, Spawn, TaskFailure};
-use albatross_proto::Int;
 use albatross_proto::reply::Exit;
 use albatross_proto::state::{Process as Identity, Running};
+use albatross_proto::{Int, Name};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
@@ -41,6 +41,8 @@ pub(crate) struct Processes {
 
 struct Process {
     pid: u32,
+    /// Of its unikernel.
+    name: Name,
     pidfd: OwnedFd,
     /// What belongs to its user.
     blocks: Vec<PathBuf>,
@@ -48,8 +50,15 @@ struct Process {
     started: Int,
 }
 
-/// The id of a tender that ended, and how it did if that is known.
-type Ended = (u32, Option<Exit>);
+/// A tender that ended.
+pub(crate) struct Ended {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// How it did, if that is known.
+    pub(crate) exit: Option<Exit>,
+    /// Its unikernel.
+    pub(crate) name: Name,
+}
 
 impl Processes {
     /// Starts a tender and returns its process id. It runs when its note is written. Its end is readiness of
@@ -64,13 +73,20 @@ impl Processes {
     ) -> Result<u32, TaskFailure> {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
         let blocks = spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone());
+        let groups = &confinement.groups;
+        let group = spawn.group.as_ref().map_or(Ok(()), |group| groups.make(group));
+        group.map_err(|error| cannot(&format_args!("making its control group: {error}")))?;
         let started = give_blocks(&blocks, spawn.user).and_then(|()| {
             with_held(confinement, spawn, needs, |held| {
+                groups.enter(&spawn.note.tender.name, held.pid())?;
                 self.let_go(held, &spawn.note, blocks.clone(), registry, token)
             })
             .map_err(|error| cannot(&error))
         });
         started.inspect_err(|_| {
+            if let Some(group) = &spawn.group {
+                _ = groups.remove(&group.name);
+            }
             self.forget(token, registry);
             take_blocks(&blocks);
             _ = fs::remove_file(&spawn.note.path);
@@ -90,7 +106,8 @@ impl Processes {
         let pidfd = pidfd(pid)?;
         let started = identity::started(pid)?;
         watch(&pidfd, registry, token)?;
-        self.by_token.insert(token, Process { pid, pidfd, started, blocks });
+        let name = note.tender.name.clone();
+        self.by_token.insert(token, Process { pid, name, pidfd, started, blocks });
         self.note(pid, note).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot write {}: {error}", note.path.display()))
         })?;
@@ -113,6 +130,7 @@ impl Processes {
     pub(crate) fn take_over(
         &mut self,
         noted: &Identity,
+        name: &Name,
         registry: &Registry,
         token: Token,
     ) -> io::Result<(u32, Fate)> {
@@ -135,7 +153,8 @@ impl Processes {
             return Ok((pid, Fate::Ended(identity::exit_of_stranger(&pidfd, pid))));
         }
         watch(&pidfd, registry, token)?;
-        self.by_token.insert(token, Process { pid, pidfd, started: noted.started, blocks: Vec::new() });
+        let (name, started) = (name.clone(), noted.started);
+        self.by_token.insert(token, Process { pid, name, pidfd, started, blocks: Vec::new() });
         Ok((pid, Fate::Runs))
     }
 
@@ -153,9 +172,9 @@ impl Processes {
             }
             _ => return Some(None),
         };
-        let pid = process.pid;
+        let (pid, name) = (process.pid, process.name.clone());
         self.forget(token, registry);
-        Some(Some((pid, exit)))
+        Some(Some(Ended { pid, exit, name }))
     }
 
     fn forget(&mut self, token: Token, registry: &Registry) {

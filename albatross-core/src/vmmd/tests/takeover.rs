@@ -8,7 +8,7 @@ const STATUS: Command<'static> = Command::Unikernel(UnikernelCommand::Status);
 
 impl Host {
     /// What a daemon that begins now finds. How those ended that do not run any more is `exit`.
-    fn left(&self, exit: Option<Exit>) -> Left {
+    pub(super) fn left(&self, exit: Option<Exit>) -> Left {
         let fate = |pid| if self.processes.contains_key(pid) { Fate::Runs } else { Fate::Ended(exit) };
         let tenders = self.notes.values();
         let name = |path: &PathBuf| {
@@ -36,7 +36,7 @@ impl Host {
         self.input(begin(self.record.clone(), left));
     }
 
-    fn pids(&self) -> Vec<u32> {
+    pub(super) fn pids(&self) -> Vec<u32> {
         self.processes.keys().copied().collect()
     }
 

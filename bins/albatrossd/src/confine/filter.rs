@@ -64,6 +64,9 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_fchownat,
     libc::SYS_umask,
     libc::SYS_utimensat,
+    // The marks of control groups.
+    libc::SYS_getxattr,
+    libc::SYS_setxattr,
     // Devices: taps, bridges, virtual machines.
     libc::SYS_ioctl,
     // Sockets of clients, of the console daemon, of syslog, for netlink; what is asked about interfaces.
@@ -253,6 +256,7 @@ const TAKEN: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchown,
     libc::SYS_fchownat,
+    libc::SYS_setxattr,
     // Other processes and threads: tenders have one. A process could also be in namespaces of its own.
     libc::SYS_clone,
     libc::SYS_clone3,

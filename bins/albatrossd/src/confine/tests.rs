@@ -31,7 +31,8 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let stage = directory.path().join("stage");
         make(&stage).unwrap();
-        let confinement = Confinement { users: None, stage, filter: filter::tender().unwrap() };
+        let confinement =
+            Confinement { users: None, stage, groups: Groups::NONE, filter: filter::tender().unwrap() };
         Some(Self { directory, confinement })
     }
 
