@@ -12,8 +12,9 @@
 //! those of others.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -21,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use albatross_core::vmmd::Group;
-use albatross_driver::logging::Logger;
+use albatross_driver::logging::{Level, Logger};
 use albatross_proto::Name;
 use nix::unistd::{Pid, geteuid};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
@@ -96,7 +97,7 @@ impl Groups {
     pub(crate) const NONE: Self = Self { place: None };
 
     /// Finds out whether there are any, and makes this process one group of several. `tmpdir` tells which daemon
-    /// made one.
+    /// made one. Who runs as root is warned where there are none.
     pub(crate) fn begin(tmpdir: &Path, log: &Logger) -> Self {
         match Place::begin(tmpdir) {
             Ok(place) => {
@@ -109,7 +110,8 @@ impl Groups {
                 Self { place: Some(place) }
             }
             Err(why) => {
-                log.info(format_args!(
+                let level = if geteuid().is_root() { Level::Warning } else { Level::Info };
+                log.log(level, format_args!(
                     "tenders get no control group: {why}; limits of their address space and processes hold \
                      instead"
                 ));
@@ -130,9 +132,9 @@ impl Groups {
         Ok(Some(entries.into_iter().filter_map(ours).collect()))
     }
 
-    /// Makes a group. One of this name that a daemon was killed while making is replaced.
-    pub(crate) fn make(&self, group: &Group) -> io::Result<()> {
-        let Some((place, path)) = self.of(&group.name) else { return Ok(()) };
+    /// Makes a group, to start a process in. One of this name that a daemon was killed while making is replaced.
+    pub(crate) fn make(&self, group: &Group) -> io::Result<Option<OwnedFd>> {
+        let Some((place, path)) = self.of(&group.name) else { return Ok(None) };
         let made = match fs::create_dir(&path) {
             // Where anybody is in it, it is not removed.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -141,12 +143,14 @@ impl Groups {
             result => result,
         };
         made.map_err(|error| named(&path, &error))?;
-        let made = setxattr(&path, MARK, &place.mark, XattrFlags::empty());
-        let made = made.map_err(|error| named(&path, &error.into())).and_then(|()| place.limit(&path, group));
-        made.inspect_err(|_| _ = fs::remove_dir(&path))
+        let ready = mark(&path, &place.mark).and_then(|()| place.limit(&path, group)).and_then(|()| {
+            let opened = File::open(&path).map_err(|error| named(&path, &error))?;
+            Ok(Some(opened.into()))
+        });
+        ready.inspect_err(|_| _ = fs::remove_dir(&path))
     }
 
-    /// Moves a process to a group.
+    /// Moves a process to a group, where it could not be started there.
     pub(crate) fn enter(&self, name: &Name, process: Pid) -> io::Result<()> {
         let Some((_, path)) = self.of(name) else { return Ok(()) };
         write(&path.join("cgroup.procs"), &process.to_string())
@@ -202,7 +206,7 @@ impl Groups {
 impl Place {
     fn begin(tmpdir: &Path) -> Result<Self, NoGroups> {
         let own = own_group().map_err(NoGroups::Failed)?.ok_or(NoGroups::NoHierarchy)?;
-        let delegated = if is_delegated(&own) {
+        let (delegated, leaf) = if is_delegated(&own) {
             let leaf = own.join(OWN);
             match fs::create_dir(&leaf) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -211,11 +215,11 @@ impl Place {
                 _ => {}
             }
             write(&leaf.join("cgroup.procs"), "0").map_err(NoGroups::Failed)?;
-            own
+            (own, leaf)
         } else {
             // The system may have put it below.
             match own.parent() {
-                Some(parent) if is_delegated(parent) => parent.to_owned(),
+                Some(parent) if is_delegated(parent) => (parent.to_owned(), own),
                 _ => return Err(NoGroups::NotDelegated(own)),
             }
         };
@@ -225,8 +229,10 @@ impl Place {
             return Err(NoGroups::NotOwned(delegated));
         }
         let controllers = enable(&delegated)?;
-        let mark = [b"albatrossd ", tmpdir.as_os_str().as_bytes()].concat();
-        Ok(Self { delegated, mark, controllers })
+        let own_mark = [b"albatrossd ", tmpdir.as_os_str().as_bytes()].concat();
+        // Kernels before 5.7 know no such marks.
+        mark(&leaf, &own_mark).map_err(NoGroups::Failed)?;
+        Ok(Self { delegated, mark: own_mark, controllers })
     }
 
     fn is_marked(&self, path: &Path) -> bool {
@@ -304,13 +310,17 @@ fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
     Some(value)
 }
 
+fn mark(path: &Path, mark: &[u8]) -> io::Result<()> {
+    setxattr(path, MARK, mark, XattrFlags::empty()).map_err(|error| named(path, &error.into()))
+}
+
 fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path).map_err(|error| named(path, &error))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
     // Not made where it is not there, and in one piece, as the kernel takes each piece for itself.
-    let file = fs::File::options().write(true).open(path);
+    let file = File::options().write(true).open(path);
     file.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
         .map_err(|error| named(path, &error))
 }

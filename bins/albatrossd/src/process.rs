@@ -74,11 +74,13 @@ impl Processes {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
         let blocks = spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone());
         let groups = &confinement.groups;
-        let group = spawn.group.as_ref().map_or(Ok(()), |group| groups.make(group));
-        group.map_err(|error| cannot(&format_args!("making its control group: {error}")))?;
+        let group = spawn.group.as_ref().map_or(Ok(None), |group| groups.make(group));
+        let group = group.map_err(|error| cannot(&format_args!("making its control group: {error}")))?;
         let started = give_blocks(&blocks, spawn.user).and_then(|()| {
-            with_held(confinement, spawn, needs, |held| {
-                groups.enter(&spawn.note.tender.name, held.pid())?;
+            with_held(confinement, spawn, needs, group.as_ref(), |held| {
+                if !held.is_in_group() {
+                    groups.enter(&spawn.note.tender.name, held.pid())?;
+                }
                 self.let_go(held, &spawn.note, blocks.clone(), registry, token)
             })
             .map_err(|error| cannot(&error))
@@ -218,6 +220,7 @@ fn with_held<T>(
     confinement: &Confinement,
     spawn: &Spawn,
     needs: &[PathBuf],
+    group: Option<&OwnedFd>,
     note: impl FnOnce(Held<'_>) -> io::Result<T>,
 ) -> io::Result<T> {
     // Open for reading too: a tender whose console daemon is gone waits for it instead of dying of SIGPIPE.
@@ -232,6 +235,7 @@ fn with_held<T>(
         streams: [fifo.as_fd(), fifo.as_fd(), fifo.as_fd()],
         cpus: Some(&cpus),
         own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
+        group: group.map(AsFd::as_fd),
         limits: limits(spawn)?,
     };
     note(hold(confinement, &tender).map_err(io::Error::other)?)

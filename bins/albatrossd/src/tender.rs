@@ -212,6 +212,7 @@ fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::R
         streams: [null.as_fd(), writer.as_fd(), writer.as_fd()],
         cpus: None,
         own: confinement.users.map(|range| (view(), range.readers())),
+        group: None,
         limits: Limits { address_space: Some(VERSION_SPACE), ..Limits::default() },
     };
     let pid = launch(confinement, &asked).map_err(io::Error::other)?;
