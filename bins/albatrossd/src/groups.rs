@@ -11,6 +11,7 @@
 //! Each is marked with the directory of the daemon that made it, as taps are, so that it can be told from
 //! those of others.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -219,7 +220,13 @@ impl Place {
         } else {
             // The system may have put it below.
             match own.parent() {
-                Some(parent) if is_delegated(parent) => (parent.to_owned(), own),
+                Some(parent) if is_delegated(parent) => {
+                    if own.file_name() != Some(OsStr::new(OWN)) {
+                        // Of a daemon that the system could not put anywhere: [`release`] goes by it.
+                        _ = fs::remove_dir(parent.join(OWN));
+                    }
+                    (parent.to_owned(), own)
+                }
                 _ => return Err(NoGroups::NotDelegated(own)),
             }
         };
