@@ -18,7 +18,7 @@ use albatross_e2e::run::kill;
 use albatross_e2e::{Failure, Profile, Programs};
 
 /// How long the virtual machine may run. Emulated on a busy machine it takes some three minutes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// Programs that this runs, each with the package of Debian that has it.
 const NEEDED: [(&str, &str); 4] = [
     ("debootstrap", "debootstrap"),
