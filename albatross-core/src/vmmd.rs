@@ -23,6 +23,7 @@ use crate::resources::{Overcommit, Resources};
 mod block;
 mod command;
 mod create;
+mod group;
 mod interface;
 #[cfg(test)]
 mod paths;
@@ -37,6 +38,7 @@ mod tests;
 mod unikernel;
 mod users;
 
+pub use group::Group;
 pub use interface::{
     BlockContent, BlockFile, BlockPlace, DumpForm, ImageSource, Input, Note, Outcome, Output, Reach, Signal,
     Spawn, SpoolId, Task, TaskFailure, TaskId,
@@ -102,6 +104,7 @@ pub struct Vmmd {
     resources: Resources,
     unikernels: BTreeMap<Name, Unikernel>,
     users: Users,
+    groups: group::Groups,
     /// Which unikernel a running tender belongs to.
     processes: BTreeMap<u32, Name>,
     /// Tenders that a predecessor left and that are on no record; they are killed.
@@ -232,6 +235,7 @@ impl Vmmd {
             config,
             unikernels: BTreeMap::new(),
             users: Users::default(),
+            groups: group::Groups::default(),
             processes: BTreeMap::new(),
             strays: BTreeMap::new(),
             lent: Vec::new(),
@@ -265,6 +269,7 @@ impl Vmmd {
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
             Input::BlockFiles(files) => self.adopt_blocks(files),
+            Input::Groups(found) => self.groups.begin(found),
             Input::Begin { host, record, seed, left } => {
                 self.begin(now, host, record, seed);
                 self.take_over(now, left);
@@ -283,6 +288,7 @@ impl Vmmd {
             Input::ConsoleFrame(frame) => self.console_frame(now, &frame),
             Input::ConsoleClosed => self.console_closed(now),
             Input::Exited { pid, exit } => self.exited(now, pid, exit),
+            Input::OutOfMemory { pid } => self.out_of_memory(pid),
             Input::Done(task, result) => self.done(now, task, result),
             Input::Tick => {}
             Input::Terminate => self.terminate(now),

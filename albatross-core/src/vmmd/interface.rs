@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use albatross_proto::reply::Exit;
 use albatross_proto::state::{Record, Tender};
-use albatross_proto::{Header, Policy};
+use albatross_proto::{Header, Name, Policy};
 
-use super::Left;
 #[cfg(doc)]
 use super::{Config, Vmmd};
+use super::{Group, Left};
 use crate::image::{Image, Target};
 use crate::machine::{ClientId, Level};
 
@@ -20,6 +20,8 @@ pub enum Input {
     /// What is in the directory of the block devices ([`Config::blocks`]); before
     /// [`Begin`](Self::Begin).
     BlockFiles(Vec<BlockFile>),
+    /// Tenders get control groups, and those of these unikernels are there; before [`Begin`](Self::Begin).
+    Groups(Vec<Name>),
     /// The daemon begins: what the machine offers as a whole, and what is on record.
     Begin {
         /// The root policy: cpus, memory, storage and bridges that are there.
@@ -54,6 +56,12 @@ pub enum Input {
         pid: u32,
         /// How it ended; `None` where that cannot be known of a tender that was taken over.
         exit: Option<Exit>,
+    },
+    /// The kernel killed a tender because its control group used more memory than it may; before
+    /// [`Exited`](Self::Exited).
+    OutOfMemory {
+        /// Its process id.
+        pid: u32,
     },
     /// A task was carried out, or was not, and why.
     Done(TaskId, Result<Outcome, TaskFailure>),
@@ -91,6 +99,13 @@ pub enum Output {
     EndStream(ClientId),
     /// End this tender.
     Kill(u32, Signal),
+    /// Set the limits of the control group of a tender that was taken over. That there is none is reported.
+    LimitGroup(Group),
+    /// Kill whoever is in the control group of this unikernel.
+    KillGroup(Name),
+    /// Remove the control group of this unikernel, and kill first whoever is in it. That there is none is no
+    /// error.
+    RemoveGroup(Name),
     /// Replace the note of this tender, before whatever comes next.
     Note(u32, Note),
     /// Remove these files of the daemon's own; what is not there is no error.
@@ -324,6 +339,8 @@ pub struct Spawn {
     pub fifo: PathBuf,
     /// The user and group id that it runs under, which no other tender has; `None`: that of the daemon.
     pub user: Option<u32>,
+    /// The control group that it is in before it runs; `None`: that of the daemon.
+    pub group: Option<Group>,
     /// What its arguments make it open, and it may.
     pub reach: Reach,
     /// What is noted of it for the next daemon.

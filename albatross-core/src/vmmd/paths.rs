@@ -70,6 +70,19 @@ fn check_spawn(spawn: &Spawn, name: &Name) {
     assert_eq!(line[end + 3..], ["--", "/etc/passwd"], "the guest's own, behind the image");
     assert!(line.iter().all(|word| !word.contains('\0')), "{line:?}");
     assert!(spawn.user.is_some_and(|user| user > READERS));
+    let group = spawn.group.as_ref().expect("a group");
+    assert_eq!(&group.name, name);
+    check_group(name);
+}
+
+/// The directory of a control group is one component, and no file of the kernel's.
+fn check_group(name: &Name) {
+    let directory = Group::directory(name);
+    assert!(
+        directory.starts_with("vmm-") && !directory.contains('/') && directory.len() <= 255,
+        "{directory:?}"
+    );
+    assert_eq!(Group::unikernel(&directory).as_ref(), Some(name));
 }
 
 /// Carries out what the machine wants, and looks at every path of it. Exhaustive, so that whoever adds a
@@ -100,6 +113,12 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
         }
         Output::Note(_, note) => {
             check_path(&note.path);
+            return None;
+        }
+        Output::RemoveGroup(group)
+        | Output::KillGroup(group)
+        | Output::LimitGroup(Group { name: group, .. }) => {
+            check_group(group);
             return None;
         }
         Output::OpenSpool(_) | Output::FillSpool(..) | Output::DropSpool(_) => return None,
@@ -169,6 +188,7 @@ impl Walk {
             bridges: [Text::from("service")].into(),
         };
         let begin = Input::Begin { host, record: Record::default(), seed: [3; 32], left: Left::default() };
+        walk.input(&Name::default(), Input::Groups(Vec::new()));
         walk.input(&Name::default(), begin);
         walk
     }

@@ -111,7 +111,7 @@ impl Vmmd {
                 return self.go_on(now, name, Step::Spawn);
             }
             Step::Persist => self.persist_task(&Changed::Unikernel(name.clone())),
-            Step::Spawn => match unikernel.spawn(&self.config, name, start, now.wall) {
+            Step::Spawn => match unikernel.spawn(&self.config, name, start, self.group(name), now.wall) {
                 None => return self.abort(now, name, "no tender, or a cpu that is no number of one"),
                 Some(spawn) => Task::Spawn(spawn),
             },

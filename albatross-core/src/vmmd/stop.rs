@@ -38,6 +38,7 @@ impl Vmmd {
         if let Some(pid) = self.kill_later(now, name) {
             self.log(Level::Warning, format!("{name}: process {pid} does not end, it is killed"));
             self.output(Output::Kill(pid, Signal::Kill));
+            self.kill_group(name);
         }
     }
 
@@ -73,6 +74,7 @@ impl Vmmd {
         self.take_back_blocks(&blocks, user);
         self.release_blocks(&held);
         self.users.give_back(user);
+        self.remove_group(&name);
         self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));
         if stop.is_none() && matches!(self.phase, Phase::Serving | Phase::HandingOver) {
             return self.after_exit(now, &name, exit);

@@ -123,6 +123,7 @@ impl Vmmd {
         for path in stale {
             self.output(Output::RemoveFile(path));
         }
+        self.remove_unused_groups();
     }
 
     /// What is on record and does not run yet keeps its place, in the order of starts, whatever is asked for
@@ -188,6 +189,7 @@ impl Vmmd {
         user.inspect(|user| self.users.adopt(*user));
         self.processes.insert(pid, name.clone());
         self.log(Level::Info, format!("{name}: taken over as process {pid}"));
+        self.limit_group(&name);
         if let Some(refusal) = refusal.or_else(|| adopted.err()) {
             self.log(Level::Warning, format!("{name}: runs on, though it would not be admitted: {refusal}"));
         }
@@ -279,6 +281,7 @@ impl Vmmd {
         self.take_back_blocks(&tender.blocks, user_of(tender));
         self.release_blocks(held);
         self.users.give_back(user_of(tender));
+        self.remove_group(&tender.name);
         self.remove_note(&tender.name);
     }
 
@@ -287,7 +290,7 @@ impl Vmmd {
         self.strays.values().any(|stray| stray.tender.name == *name)
     }
 
-    fn has_tender(&self, name: &Name) -> bool {
+    pub(super) fn has_tender(&self, name: &Name) -> bool {
         self.is_stray(name) || self.unikernels.get(name).is_some_and(|it| it.running().is_some())
     }
 

@@ -18,6 +18,7 @@ mod block;
 mod block_takeover;
 mod bounds;
 mod found;
+mod group;
 mod host;
 mod state;
 mod statistics;
@@ -37,6 +38,8 @@ struct Host {
     files: BTreeMap<PathBuf, Vec<u8>>,
     fifos: BTreeSet<PathBuf>,
     taps: BTreeSet<String>,
+    /// Control groups, where tenders get some.
+    groups: BTreeMap<Name, Group>,
     processes: BTreeMap<u32, Vec<String>>,
     /// What is noted of tenders.
     notes: BTreeMap<PathBuf, (u32, Tender)>,
@@ -70,6 +73,7 @@ struct Host {
     /// What was sent to statistics daemons.
     statistics: BTreeMap<ClientId, Vec<Vec<u8>>>,
     killed: Vec<(u32, Signal)>,
+    killed_groups: Vec<Name>,
     exited: bool,
 }
 
@@ -118,6 +122,7 @@ impl Host {
             files,
             fifos: BTreeSet::new(),
             taps: BTreeSet::new(),
+            groups: BTreeMap::new(),
             processes: BTreeMap::new(),
             notes: BTreeMap::new(),
             record: Record::default(),
@@ -140,6 +145,7 @@ impl Host {
             deaf: false,
             statistics: BTreeMap::new(),
             killed: Vec::new(),
+            killed_groups: Vec::new(),
             exited: false,
         }
     }
@@ -244,6 +250,13 @@ impl Host {
                 assert!(self.processes.contains_key(&pid), "noted while it runs");
                 self.notes.insert(path, (pid, tender));
             }
+            Output::LimitGroup(group) => {
+                assert!(self.groups.insert(group.name.clone(), group).is_some(), "limits one that is there");
+            }
+            Output::KillGroup(name) => self.killed_groups.push(name),
+            Output::RemoveGroup(name) => {
+                assert!(self.groups.remove(&name).is_some(), "removes a group that is there");
+            }
             Output::RemoveTap(tap) => assert!(self.taps.remove(&tap), "removes a tap that is there"),
             Output::TakeBackBlocks(files) => {
                 files.iter().for_each(|file| assert!(self.lent.remove(file), "is a tender's: {file:?}"));
@@ -304,6 +317,9 @@ impl Host {
                 let line = spawn.arguments.iter().map(|a| String::from_utf8(a.clone()).unwrap()).collect();
                 self.processes.insert(self.next_pid, line);
                 self.lent.extend(spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone()));
+                if let Some(group) = spawn.group {
+                    assert!(self.groups.insert(group.name.clone(), group).is_none(), "a group of its own");
+                }
                 self.notes.insert(spawn.note.path, (self.next_pid, spawn.note.tender));
                 Outcome::Process(self.next_pid)
             }

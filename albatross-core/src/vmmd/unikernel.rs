@@ -9,7 +9,7 @@ use albatross_proto::state::Stage;
 use albatross_proto::{Arguments, BlockDevice, Int, MacAddress, Name, NetDevice, Text, Time, Typ};
 
 use super::create::Prepared;
-use super::{Config, Reach, Requester, Spawn};
+use super::{Config, Group, Reach, Requester, Spawn};
 use crate::image::{Image, Target};
 use crate::mac;
 use crate::restart::Backoff;
@@ -180,7 +180,14 @@ impl Unikernel {
 
     /// How to start it with what was made ready. `None` where the configuration has a cpu that is no
     /// number of one; admission against the root policy excludes that.
-    pub(super) fn spawn(&self, config: &Config, name: &Name, start: &Start, now: Time) -> Option<Spawn> {
+    pub(super) fn spawn(
+        &self,
+        config: &Config,
+        name: &Name,
+        start: &Start,
+        group: Option<Group>,
+        now: Time,
+    ) -> Option<Spawn> {
         let cpus = self.arguments.cpuids.iter().map(|id| usize::try_from(id.get()));
         let blocks: Vec<Name> = self.blocks(name).map(|(_, block)| block).collect();
         Some(Spawn {
@@ -189,6 +196,7 @@ impl Unikernel {
             cpus: cpus.collect::<Result<_, _>>().ok()?,
             fifo: config.fifo(name),
             user: start.user,
+            group,
             reach: self.reach(config, name),
             note: Box::new(self.note(config, name, (&start.taps, &blocks, start.user), now, Stage::Starting)),
         })

@@ -216,7 +216,16 @@ impl Host {
             return failed("no such file");
         };
         self.console.writer_came(pipe);
+        if spawn.group.as_ref().map(|group| &group.name) != Some(&name) || !self.groups.insert(name.clone()) {
+            self.broke(format!("{name} is started in {:?}, there are groups {:?}", spawn.group, self.groups));
+        }
+        self.atom();
+        if self.stopped() {
+            return Ok(Outcome::Process(0));
+        }
         if fails {
+            self.groups.remove(&name);
+
             return failed("no such program");
         }
         let line: Vec<String> =

@@ -91,6 +91,8 @@ pub(crate) struct Host {
     pub(crate) taps: BTreeSet<String>,
     /// Files of block devices that are not the daemon's own, and the users whose they are.
     pub(crate) lent: BTreeMap<PathBuf, u32>,
+    /// The control groups, by unikernel.
+    pub(crate) groups: BTreeSet<Name>,
     pub(crate) bridge: bool,
     pub(crate) processes: BTreeMap<u32, Process>,
     /// What is noted of tenders, under the files of the notes: which process, and what.
@@ -179,6 +181,7 @@ impl Host {
             pipes: Vec::new(),
             taps: BTreeSet::new(),
             lent: BTreeMap::new(),
+            groups: BTreeSet::new(),
             bridge: true,
             processes: BTreeMap::new(),
             notes: BTreeMap::new(),

@@ -38,6 +38,7 @@ impl Host {
             self.notes.clear();
             self.disk.power_cut(&mut Random::new(chance));
             self.taps.clear();
+            self.groups.clear();
             self.placed.clear();
             self.fifos.clear();
             self.console.forget();
@@ -73,6 +74,9 @@ impl Host {
         // A note stays where it could not be made durable that its tender ended: the next daemon learns it so.
         if !self.processes.is_empty() || !self.taps.is_empty() {
             self.broke(format!("the end left {} tenders, taps {:?}", self.processes.len(), self.taps));
+        }
+        if !self.groups.is_empty() {
+            self.broke(format!("the end left the groups of {:?}", self.groups));
         }
         if !self.fifos.is_empty() || !self.placed.is_empty() {
             self.broke(format!("the end left {:?} {:?}", self.fifos.keys(), self.placed.keys()));
@@ -138,6 +142,7 @@ impl Host {
         }
         self.vmmd = machine();
         self.starts = self.starts.wrapping_add(1);
+        self.give(Input::Groups(self.groups.iter().cloned().collect()));
         let host = self.told_root();
         for LeftTender { pid, tender, fate } in &left.tenders {
             if *fate == Fate::Runs && unikernels.contains_key(&tender.name) {

@@ -70,6 +70,8 @@ pub(crate) enum Sabotage {
     Resurrect,
     /// A tap is not removed.
     ForgetTap,
+    /// A control group is not removed.
+    ForgetGroup,
     /// An image that nobody needs stays.
     LeaveImage,
     /// An image on its way in is not dropped.
@@ -218,6 +220,11 @@ fn the_simulator_catches_what_comes_back() {
 #[test]
 fn the_simulator_catches_a_tap_that_is_left() {
     assert_caught(Sabotage::ForgetTap, &["taps", "the end left"]);
+}
+
+#[test]
+fn the_simulator_catches_a_control_group_that_is_left() {
+    assert_caught(Sabotage::ForgetGroup, &["groups", "the end left"]);
 }
 
 #[test]

@@ -156,6 +156,8 @@ impl Host {
         let placed = files(self.placed.keys().collect(), ".img");
         if !infos.keys().eq(running.iter().copied()) {
             self.broke(format!("{running:?} run, known are {:?}", infos.keys()));
+        } else if !self.groups.iter().eq(running.iter().copied()) {
+            self.broke(format!("groups of {:?} are left, {names:?} run", self.groups));
         } else if !self.taps.iter().eq(taps) {
             self.broke(format!("taps {:?} are left of {names:?}", self.taps));
         } else if fifos != names || placed != names {

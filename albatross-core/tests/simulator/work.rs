@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use albatross_core::machine::ClientId;
 use albatross_core::vmmd::{Input, Note, Outcome, Output, Signal, SpoolId, Task, TaskId};
-use albatross_proto::Int;
 use albatross_proto::reply::Exit;
+use albatross_proto::{Int, Name};
 
 use crate::Sabotage;
 use crate::blocks::file_of;
@@ -73,6 +73,9 @@ impl Host {
             Output::RemoveFile(path) => self.remove_file(&path),
             Output::RemoveTap(tap) => self.remove_tap(&tap),
             Output::TakeBackBlocks(files) => self.take_back(&files),
+            Output::LimitGroup(group) => self.limit_group(&group.name),
+            Output::KillGroup(_) => {}
+            Output::RemoveGroup(name) => self.remove_group(&name),
             Output::Note(pid, Note { path, tender }) => {
                 if !self.processes.contains_key(&pid) && !self.ended.contains_key(&pid) {
                     self.broke(format!("process {pid} is noted and is nobody's"));
@@ -336,6 +339,24 @@ impl Host {
         }
         if self.processes.values().any(|process| process.taps.iter().any(|other| other == tap)) {
             self.broke(format!("{tap} is removed and in use"));
+        }
+    }
+
+    fn limit_group(&mut self, name: &Name) {
+        if !self.groups.contains(name) {
+            self.broke(format!("{name} is taken over and has no group"));
+        }
+    }
+
+    fn remove_group(&mut self, name: &Name) {
+        if self.spoils(Sabotage::ForgetGroup) {
+            return;
+        }
+        if !self.groups.remove(name) {
+            self.broke(format!("the group of {name} is removed and is not there"));
+        }
+        if self.processes.values().any(|process| process.name == *name) {
+            self.broke(format!("the group of {name} is removed and in use"));
         }
     }
 

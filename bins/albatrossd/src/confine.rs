@@ -19,11 +19,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use albatross_core::vmmd::UserRange;
+use albatross_core::vmmd::{Config, UserRange};
 use albatross_driver::logging::Logger;
 use nix::unistd::geteuid;
 
 use crate::files::named;
+use crate::groups::Groups;
 
 pub(crate) use child::Limits;
 pub(crate) use filter::Uses;
@@ -38,6 +39,8 @@ pub(crate) struct Confinement {
     pub(crate) users: Option<UserRange>,
     /// An empty directory, over which each tender's view is laid, where nobody but that tender sees it.
     pub(crate) stage: PathBuf,
+    /// The control groups of tenders.
+    pub(crate) groups: Groups,
 }
 
 impl Confinement {
@@ -47,8 +50,8 @@ impl Confinement {
     ///
     /// # Errors
     /// As root, where the system does not allow it; the error says what to do.
-    pub(crate) fn begin(dbdir: &Path, users: Option<UserRange>, log: &Logger) -> io::Result<Self> {
-        let stage = dbdir.join("stage");
+    pub(crate) fn begin(config: &Config, users: Option<UserRange>, log: &Logger) -> io::Result<Self> {
+        let stage = config.dbdir.join("stage");
         let users = match users {
             Some(range) if geteuid().is_root() => Some(range),
             Some(_) => {
@@ -63,15 +66,13 @@ impl Confinement {
                 None
             }
         };
+        let groups = Groups::begin(&config.tmpdir, log);
         if users.is_some() {
             make(&stage).map_err(|error| named(&stage, &error))?;
             privilege::give_up().map_err(hint)?;
             filter::install(&filter::daemon().map_err(io::Error::other)?)?;
-            log.info(
-                "tenders get no control group; limits of their address space and processes hold instead",
-            );
         }
-        Ok(Self { users, stage })
+        Ok(Self { users, stage, groups })
     }
 }
 

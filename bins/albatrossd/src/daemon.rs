@@ -17,8 +17,8 @@ use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
 use albatross_driver::signals::{Signal, Signals};
 use albatross_driver::sys;
-use albatross_proto::Time;
 use albatross_proto::frame::{self, MAX_ENCODED};
+use albatross_proto::{Name, Time};
 use mio::{Token, Waker};
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -28,7 +28,7 @@ use crate::confine::Confinement;
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
 use crate::net::Taps;
-use crate::process::{self, Processes};
+use crate::process::{self, Ended, Processes};
 use crate::record::RecordFile;
 use crate::sending::Sending;
 use crate::tender::Tenders;
@@ -53,7 +53,7 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
     }
     let _lock = takeover::lock(&config)?;
     files::make_directories(&config.dbdir)?;
-    let confinement = Arc::new(Confinement::begin(&config.dbdir, users, log)?);
+    let confinement = Arc::new(Confinement::begin(&config, users, log)?);
     let record = import::load(&config, log)?;
     let host = host::policy(&config.dbdir)?;
     let blocks = blocks::list(&config.blocks())?;
@@ -66,6 +66,9 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
     let left = takeover::find(&config, &taps, &mut processes, &mut server, log)?;
     let waker_token = server.token();
     let waker = Arc::new(Waker::new(server.registry(), waker_token)?);
+    let mut found = VecDeque::from([Input::BlockFiles(blocks)]);
+    found.extend(confinement.groups.made_before()?.map(Input::Groups));
+    found.push_back(Input::Begin { host, record, seed, left });
     let mut daemon = Daemon {
         images: Images::new(&config, &waker),
         blocks: Blocks::new(Arc::clone(&waker)),
@@ -86,7 +89,7 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
         taps,
         processes,
         confinement,
-        inputs: VecDeque::from([Input::BlockFiles(blocks), Input::Begin { host, record, seed, left }]),
+        inputs: found,
         over: false,
         log,
     };
@@ -250,7 +253,10 @@ impl Daemon<'_> {
             for answer in self.blocks.answers() {
                 self.take_back(answer);
             }
-        } else if let Some(Some((pid, exit))) = self.processes.ended(token, self.server.registry()) {
+        } else if let Some(Some(ended)) = self.processes.ended(token, self.server.registry()) {
+            let Ended { pid, exit, name } = ended;
+            let ran_out = self.confinement.groups.ran_out(&name);
+            self.inputs.extend(ran_out.then_some(Input::OutOfMemory { pid }));
             self.inputs.push_back(Input::Exited { pid, exit });
         }
     }
@@ -289,6 +295,14 @@ impl Daemon<'_> {
                 if let Err(error) = self.processes.kill(pid, signal) {
                     self.log.error(format_args!("cannot end process {pid}: {error}"));
                 }
+            }
+            Output::LimitGroup(group) => {
+                let limited = self.confinement.groups.limit(&group);
+                self.report_group("limit", &group.name, limited);
+            }
+            Output::KillGroup(name) => self.report_group("kill", &name, self.confinement.groups.kill(&name)),
+            Output::RemoveGroup(name) => {
+                self.report_group("remove", &name, self.confinement.groups.remove(&name));
             }
             Output::Note(pid, note) => {
                 if let Err(error) = self.processes.note(pid, &note) {
@@ -342,6 +356,12 @@ impl Daemon<'_> {
             self.log.warning(format_args!("client {}: {error}", client.0));
         }
         self.inputs.push_back(Input::Done(task, result));
+    }
+
+    fn report_group(&self, what: &str, name: &Name, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.log.error(format_args!("{name}: cannot {what} the control group of its tender: {error}"));
+        }
     }
 
     fn report(&self, result: Result<(), TaskFailure>) {

@@ -8,6 +8,7 @@ mod confine;
 mod daemon;
 mod export;
 mod files;
+mod groups;
 mod host;
 mod identity;
 mod images;
@@ -49,6 +50,9 @@ albatross_driver::daemon_options! {
         /// write the state file of the OCaml implementation to FILE and end; without the daemon running
         #[argh(option, arg_name = "FILE")]
         export_state: Option<PathBuf>,
+        /// let systemd before version 254 start this daemon again in a control group that it divided, and end
+        #[argh(switch)]
+        release_groups: bool,
         /// pass the whole name in --name, not only its last label
         #[argh(switch)]
         no_drop_path: bool,
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         overcommit: options.overcommit_memory,
     };
     let result = match options.export_state {
+        _ if options.release_groups => groups::release(),
         Some(file) => export::export(&config, &file, &log),
         None => daemon::run(&common, config, users, &log),
     };

@@ -9,9 +9,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use albatross_core::vmmd::{Fate, Note, Reach, Signal, Spawn, TaskFailure};
-use albatross_proto::Int;
 use albatross_proto::reply::Exit;
 use albatross_proto::state::{Process as Identity, Running};
+use albatross_proto::{Int, Name};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
@@ -47,13 +47,22 @@ pub(crate) struct Processes {
 
 struct Process {
     pid: u32,
+    /// Of its unikernel.
+    name: Name,
     pidfd: OwnedFd,
     /// In clock ticks since the machine was started.
     started: Int,
 }
 
-/// The id of a tender that ended, and how it did if that is known.
-type Ended = (u32, Option<Exit>);
+/// A tender that ended.
+pub(crate) struct Ended {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// How it did, if that is known.
+    pub(crate) exit: Option<Exit>,
+    /// Its unikernel.
+    pub(crate) name: Name,
+}
 
 impl Processes {
     /// Starts a tender and returns its process id. It runs when its note is written. Its end is readiness of
@@ -67,11 +76,22 @@ impl Processes {
         token: Token,
     ) -> Result<u32, TaskFailure> {
         let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
+        let groups = &confinement.groups;
+        let group = spawn.group.as_ref().map_or(Ok(None), |group| groups.make(group));
+        let group = group.map_err(|error| cannot(&format_args!("making its control group: {error}")))?;
         let started = give_blocks(&spawn.reach.blocks, spawn.user).and_then(|()| {
-            with_held(confinement, spawn, needs, |held| self.let_go(held, &spawn.note, registry, token))
-                .map_err(|error| cannot(&error))
+            with_held(confinement, spawn, needs, group.as_ref(), |held| {
+                if !held.is_in_group() {
+                    groups.enter(&spawn.note.tender.name, held.pid())?;
+                }
+                self.let_go(held, &spawn.note, registry, token)
+            })
+            .map_err(|error| cannot(&error))
         });
         started.inspect_err(|_| {
+            if let Some(group) = &spawn.group {
+                _ = groups.remove(&group.name);
+            }
             self.forget(token, registry);
             if spawn.user.is_some() {
                 // Why it was not started is told, and is why this fails, too.
@@ -87,7 +107,8 @@ impl Processes {
         let pidfd = pidfd(pid)?;
         let started = identity::started(pid)?;
         watch(&pidfd, registry, token)?;
-        self.by_token.insert(token, Process { pid, pidfd, started });
+        let name = note.tender.name.clone();
+        self.by_token.insert(token, Process { pid, name, pidfd, started });
         self.note(pid, note).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot write {}: {error}", note.path.display()))
         })?;
@@ -110,6 +131,7 @@ impl Processes {
     pub(crate) fn take_over(
         &mut self,
         noted: &Identity,
+        name: &Name,
         registry: &Registry,
         token: Token,
     ) -> io::Result<(u32, Fate)> {
@@ -132,7 +154,8 @@ impl Processes {
             return Ok((pid, Fate::Ended(identity::exit_of_stranger(&pidfd, pid))));
         }
         watch(&pidfd, registry, token)?;
-        self.by_token.insert(token, Process { pid, pidfd, started: noted.started });
+        let (name, started) = (name.clone(), noted.started);
+        self.by_token.insert(token, Process { pid, name, pidfd, started });
         Ok((pid, Fate::Runs))
     }
 
@@ -150,9 +173,9 @@ impl Processes {
             }
             _ => return Some(None),
         };
-        let pid = process.pid;
+        let (pid, name) = (process.pid, process.name.clone());
         self.forget(token, registry);
-        Some(Some((pid, exit)))
+        Some(Some(Ended { pid, exit, name }))
     }
 
     fn forget(&mut self, token: Token, registry: &Registry) {
@@ -195,6 +218,7 @@ fn with_held<T>(
     confinement: &Confinement,
     spawn: &Spawn,
     needs: &[PathBuf],
+    group: Option<&OwnedFd>,
     note: impl FnOnce(Held<'_>) -> io::Result<T>,
 ) -> io::Result<T> {
     // Open for reading too: a tender whose console daemon is gone waits for it instead of dying of SIGPIPE.
@@ -210,6 +234,7 @@ fn with_held<T>(
         cpus: Some(&cpus),
         own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
         uses: Uses { taps: spawn.reach.taps, virtual_machines: spawn.reach.virtual_machines },
+        group: group.map(AsFd::as_fd),
         limits: limits(spawn)?,
     };
     note(hold(confinement, &tender).map_err(io::Error::other)?)

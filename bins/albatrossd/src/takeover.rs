@@ -108,7 +108,7 @@ pub(crate) fn find(
         }
         let Running { process, tender } = read_note(config, &path)?;
         let token = server.token();
-        let (pid, fate) = processes.take_over(&process, server.registry(), token)?;
+        let (pid, fate) = processes.take_over(&process, &tender.name, server.registry(), token)?;
         if let Fate::Ended(exit) = fate {
             log.debug(format_args!("{}: process {pid} ended: {exit:?}", tender.name));
         }

@@ -296,6 +296,7 @@ fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::R
         cpus: None,
         own: confinement.users.map(|range| (view(), range.readers())),
         uses: Uses::default(),
+        group: None,
         limits: Limits { address_space: Some(VERSION_SPACE), ..Limits::default() },
     };
     let pid = launch(confinement, &asked).map_err(io::Error::other)?;

@@ -80,9 +80,8 @@ fn everything(host: &mut Host, other: i32, listener: &TcpListener) -> Vec<String
         format!("--process={daemon}"),
     ]
     .into();
-    let fixed =
-        ["--read=/etc/shadow", "--read=/proc/self/status", "--read=/sys/class/net", "--read=/usr/bin"];
-    all.extend(fixed.map(str::to_owned));
+    let fixed = ["/etc/shadow", "/proc/self/status", "/sys/class/net", "/sys/fs/cgroup", "/usr/bin"];
+    all.extend(fixed.map(|path| format!("--read={path}")));
     all.extend(["--make=/tmp/albatross-planted".to_owned(), "--powers".to_owned()]);
     all
 }

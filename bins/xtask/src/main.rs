@@ -7,6 +7,7 @@
 //! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
+//! | `systemd` | shows albatrossd as a unit of a real systemd, in a virtual machine |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
 
 mod api;
@@ -15,6 +16,7 @@ mod links;
 mod measure;
 mod papers;
 mod quickstart;
+mod systemd;
 mod test;
 
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ enum Command {
     Test(Test),
     Measure(Measure),
     Links(Links),
+    Systemd(Systemd),
     Fuzz(Fuzz),
     Api(Api),
 }
@@ -72,6 +75,18 @@ struct Measure {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "links")]
 struct Links {}
+
+/// Shows albatrossd as a unit of a real systemd, in a virtual machine. Needs root, qemu and debootstrap.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "systemd")]
+struct Systemd {
+    /// the release of Debian to show it on (that of this machine)
+    #[argh(option, arg_name = "NAME")]
+    suite: Option<String>,
+    /// use the virtualization of this machine, instead of emulating one
+    #[argh(switch)]
+    kvm: bool,
+}
 
 /// Runs every fuzz target, all together so many times. Needs cargo-fuzz.
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -108,6 +123,7 @@ fn main() -> ExitCode {
         Command::Test(Test {}) => test::run(),
         Command::Measure(Measure { count }) => measure::run(count),
         Command::Links(Links {}) => links::run(),
+        Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),
         Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {
             fuzz::run(executions, seconds, corpus.as_deref(), only.as_deref())

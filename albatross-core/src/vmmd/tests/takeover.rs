@@ -36,7 +36,7 @@ impl Host {
         self.input(begin(self.record.clone(), left));
     }
 
-    fn pids(&self) -> Vec<u32> {
+    pub(super) fn pids(&self) -> Vec<u32> {
         self.processes.keys().copied().collect()
     }
 

@@ -69,6 +69,9 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_utimensat,
     // Where the reference tenders put their own filter together.
     libc::SYS_memfd_create,
+    // The marks of control groups.
+    libc::SYS_getxattr,
+    libc::SYS_setxattr,
     // Devices: taps, bridges, virtual machines.
     libc::SYS_ioctl,
     // Sockets of clients, of the console daemon, of syslog, for netlink; what is asked about interfaces.
@@ -254,6 +257,7 @@ const TAKEN: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchown,
     libc::SYS_fchownat,
+    libc::SYS_setxattr,
     // Other processes. One of its own could also be in namespaces of its own.
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal,

@@ -31,7 +31,7 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let stage = directory.path().join("stage");
         make(&stage).unwrap();
-        let confinement = Confinement { users: None, stage };
+        let confinement = Confinement { users: None, stage, groups: Groups::NONE };
         Some(Self { directory, confinement })
     }
 
@@ -57,6 +57,7 @@ impl Place {
                 cpus: None,
                 own: Some((view, USER)),
                 uses: Uses::default(),
+                group: None,
                 limits,
             },
         );
@@ -143,6 +144,7 @@ fn a_held_process_is_not_the_program_yet_and_ends_with_who_holds_it() {
         cpus: None,
         own: Some((Place::view(), USER)),
         uses: Uses::default(),
+        group: None,
         limits: Limits::default(),
     };
     let program = |pid: nix::unistd::Pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();
@@ -157,4 +159,40 @@ fn a_held_process_is_not_the_program_yet_and_ends_with_who_holds_it() {
     assert_eq!(session, (Ok(pid), Ok(pid)), "no signal to a group or terminal reaches it");
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     waitpid(pid, None).unwrap();
+}
+
+/// A control group of version 2, where one can be made.
+fn control_group() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"))?;
+    let path = Path::new(mount.split(' ').nth(1)?).join(format!("albatross-launch-{}", std::process::id()));
+    fs::create_dir(&path).ok().map(|()| path)
+}
+
+#[test]
+fn a_process_is_in_its_control_group_from_the_start() {
+    let Some(place) = Place::new() else { return };
+    let Some(group) = control_group() else {
+        return println!("skipped: needs control groups of version 2 that it may make");
+    };
+    let (null, opened) = (File::open("/dev/null").unwrap(), File::open(&group).unwrap());
+    let shell = Launch {
+        program: Path::new(SHELL),
+        arguments: &[b"-c".to_vec(), b"kill -STOP $$".to_vec()],
+        streams: [null.as_fd(), null.as_fd(), null.as_fd()],
+        cpus: None,
+        own: Some((Place::view(), USER)),
+        uses: Uses::default(),
+        group: Some(opened.as_fd()),
+        limits: Limits::default(),
+    };
+    let held = hold(&place.confinement, &shell).unwrap();
+    let inside = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    assert_eq!((held.is_in_group(), inside), (true, format!("{}\n", held.pid())));
+    drop(held);
+    // What is no group is none to start in: it has to be moved.
+    let held = hold(&place.confinement, &Launch { group: Some(null.as_fd()), ..shell }).unwrap();
+    assert!(!held.is_in_group());
+    drop(held);
+    fs::remove_dir(&group).unwrap();
 }

@@ -77,11 +77,23 @@ fn main() {
         leftovers();
         powers(&one("--mountpoint"));
     }
+    for size in of("--fill").iter().filter_map(|size| size.parse().ok()) {
+        attempt(&format!("fill {size} MB"), || fill(size));
+    }
     println!("done");
     _ = io::stdout().flush();
     loop {
         nix::unistd::pause();
     }
+}
+
+/// Has the kernel give it so many MB of memory.
+fn fill(size: usize) -> io::Result<()> {
+    let mut memory: Vec<u8> = Vec::new();
+    memory.try_reserve_exact(size << 20).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    memory.resize(size << 20, 1);
+    std::hint::black_box(&memory);
+    Ok(())
 }
 
 fn attempt<T>(what: &str, how: impl FnOnce() -> io::Result<T>) {

@@ -1,0 +1,259 @@
+//! albatrossd as a unit of a real systemd: a virtual machine with Debian's kernel and systemd, control groups of
+//! version 2 with all controllers, and the units of `packaging/systemd`. What is shown there is in
+//! `bins/xtask/systemd/test`.
+//!
+//! Needs root (debootstrap), the packages that are named where they are missing, and Debian's mirror as this
+//! machine's apt is told it. Kernel and system are kept in the target directory for the next time.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use albatross_e2e::programs::{cargo, target_directory, workspace};
+use albatross_e2e::run::kill;
+use albatross_e2e::{Failure, Profile, Programs};
+
+/// How long the virtual machine may run. Emulated on a busy machine it takes some three minutes.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Programs that this runs, each with the package of Debian that has it.
+const NEEDED: [(&str, &str); 4] = [
+    ("debootstrap", "debootstrap"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("cpio", "cpio"),
+    ("strip", "binutils"),
+];
+/// The kernel for virtual machines: it needs no modules for what is shown.
+const KERNEL: &str = "linux-image-cloud-amd64";
+/// What the system has besides what every Debian has.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus";
+/// Units that wait for devices that there are none of.
+const MASKED: [&str; 2] = ["getty@.service", "serial-getty@.service"];
+/// Directories that take room and that nobody reads there.
+const LEFT_OUT: [&str; 5] =
+    ["./var/cache/apt", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/locale", "./usr/share/man"];
+/// The last lines of `bins/xtask/systemd/test`.
+const PASSED: &str = "systemd-test: passed";
+const FAILED: &str = "systemd-test: failed";
+
+/// Shows it on a system of the Debian release `suite`, or of that of this machine; with the machine's virtualization
+/// where `kvm` says so.
+pub(crate) fn run(suite: Option<String>, kvm: bool) -> Result<(), Failure> {
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        return Err(unexpected("systemd", format!("install {}, and run this again", missing.join(" "))));
+    }
+    let suite = suite.map_or_else(own_suite, Ok)?;
+    let programs = Programs::build(Profile::Dev, false)?;
+    run_to_end(
+        cargo()
+            .args(["build", "-p", "albatross-e2e", "--bin", "hostile", "--target-dir"])
+            .arg(target_directory()),
+    )?;
+    let directory = target_directory().join("systemd");
+    fs::create_dir_all(&directory).map_err(|error| Failure::io("make", &directory, error))?;
+    let kernel = kernel(&directory)?;
+    let system = directory.join(&suite);
+    if !system.is_dir() {
+        say(&format!("installing Debian {suite}"));
+        let unfinished = directory.join(format!("{suite}.new"));
+        _ = fs::remove_dir_all(&unfinished);
+        let mut command = Command::new("debootstrap");
+        command.args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite]).arg(&unfinished);
+        run_to_end(command.arg(mirror()?))?;
+        fs::rename(&unfinished, &system).map_err(|error| Failure::io("rename", &unfinished, error))?;
+    }
+    install(&programs, &system)?;
+    let image = directory.join(format!("{suite}.cpio"));
+    pack(&system, &image)?;
+    say(&format!("starting a virtual machine with Debian {suite}"));
+    boot(&kernel, &image, kvm)
+}
+
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// The release of this machine's Debian: programs that were built here run there.
+fn own_suite() -> Result<String, Failure> {
+    let path = Path::new("/etc/os-release");
+    let text = fs::read_to_string(path).map_err(|error| Failure::io("read", path, error))?;
+    let suite = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    suite
+        .map(str::to_owned)
+        .ok_or_else(|| unexpected("systemd", "give the release of Debian: --suite".to_owned()))
+}
+
+/// Where apt finds Debian.
+fn mirror() -> Result<String, Failure> {
+    let mut command = Command::new("apt-get");
+    command.args(["indextargets", "--format", "$(ORIGIN) $(LABEL) $(SITE)", "Created-By: Packages"]);
+    let printed = output(&mut command)?;
+    let site = printed.lines().find_map(|line| line.strip_prefix("Debian Debian "));
+    site.map(str::to_owned)
+        .ok_or_else(|| unexpected("apt-get indextargets", "no mirror of Debian".to_owned()))
+}
+
+/// The kernel, as apt of this machine finds it.
+fn kernel(directory: &Path) -> Result<PathBuf, Failure> {
+    let place = directory.join("kernel");
+    if let Some(kernel) = find_kernel(&place) {
+        return Ok(kernel);
+    }
+    say("fetching a kernel");
+    let depends = output(Command::new("apt-cache").args(["depends", "--important", KERNEL]))?;
+    let package = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
+    let package =
+        package.ok_or_else(|| unexpected(KERNEL, "apt does not know it: apt-get update".to_owned()))?;
+    run_to_end(
+        Command::new("apt-get").args(["download", &format!("linux-image-{package}")]).current_dir(directory),
+    )?;
+    let fetched = entries(directory)?.into_iter().find(|path| path.extension().is_some_and(|it| it == "deb"));
+    let fetched = fetched.ok_or_else(|| unexpected("apt-get download", "no package came".to_owned()))?;
+    run_to_end(Command::new("dpkg-deb").arg("-x").arg(&fetched).arg(&place))?;
+    fs::remove_file(&fetched).map_err(|error| Failure::io("remove", &fetched, error))?;
+    find_kernel(&place).ok_or_else(|| unexpected(KERNEL, "it has no kernel in it".to_owned()))
+}
+
+fn find_kernel(place: &Path) -> Option<PathBuf> {
+    let files = entries(&place.join("boot")).ok()?;
+    files.into_iter().find(|path| path.to_string_lossy().contains("/vmlinuz-"))
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = fs::read_dir(directory).and_then(|all| all.map(|entry| Ok(entry?.path())).collect());
+    entries.map_err(|error| Failure::io("read", directory, error))
+}
+
+/// Puts programs, units and the test to where they are there.
+fn install(programs: &Programs, system: &Path) -> Result<(), Failure> {
+    let (packaging, here) = (workspace().join("packaging"), workspace().join("bins/xtask/systemd"));
+    let hostile = target_directory().join("debug/hostile");
+    let units = "etc/systemd/system";
+    let program = |name: &str| (programs.path(name), format!("usr/bin/{name}"));
+    let mut all: Vec<(PathBuf, String)> =
+        ["albatrossd", "albatross-console", "albatross-client"].map(program).into();
+    all.extend([
+        (programs.path("albatross-spt"), "usr/libexec/albatross/albatross-spt".to_owned()),
+        (programs.guest("tick"), "opt/albatross/tick".to_owned()),
+        (hostile, "opt/albatross/hostile".to_owned()),
+        (here.join("test"), "opt/albatross/test".to_owned()),
+        (here.join("test.service"), format!("{units}/test.service")),
+        (here.join("init"), "init".to_owned()),
+        (packaging.join("sysusers.d/albatross.conf"), "usr/lib/sysusers.d/albatross.conf".to_owned()),
+        (packaging.join("tmpfiles.d/albatross.conf"), "usr/lib/tmpfiles.d/albatross.conf".to_owned()),
+    ]);
+    for unit in ["albatrossd.service", "albatross-console.service"] {
+        all.push((packaging.join("systemd").join(unit), format!("usr/lib/systemd/system/{unit}")));
+    }
+    for (from, place) in all {
+        let to = system.join(place);
+        let parent = to.parent().unwrap_or(system);
+        fs::create_dir_all(parent).map_err(|error| Failure::io("make", parent, error))?;
+        fs::copy(&from, &to).map_err(|error| Failure::io("copy", &from, error))?;
+        let is_program = fs::metadata(&to).is_ok_and(|it| it.permissions().mode() & 0o111 != 0);
+        // The guest is what it is; of the others the names for debuggers are most of the size.
+        if is_program && to.file_name().is_some_and(|name| name.to_string_lossy().starts_with("albatross")) {
+            run_to_end(Command::new("strip").arg("--strip-debug").arg(&to))?;
+        }
+    }
+    let links = MASKED.map(|unit| ("/dev/null", unit));
+    for (target, link) in
+        links.into_iter().chain([("../test.service", "multi-user.target.wants/test.service")])
+    {
+        let link = system.join(units).join(link);
+        _ = fs::remove_file(&link);
+        symlink(target, &link).map_err(|error| Failure::io("make", &link, error))?;
+    }
+    Ok(())
+}
+
+/// Packs a system as the kernel unpacks it.
+fn pack(system: &Path, image: &Path) -> Result<(), Failure> {
+    let left_out: Vec<String> = LEFT_OUT.iter().map(|path| format!("-path {path}")).collect();
+    let script = format!(
+        "set -eo pipefail; find . -xdev \\( {} \\) -prune -o -print0 | cpio --null -o -H newc --quiet > \"$0\"",
+        left_out.join(" -o ")
+    );
+    run_to_end(Command::new("bash").args(["-c", &script]).arg(image).current_dir(system))
+}
+
+/// Runs the virtual machine to its end, and shows what it prints.
+fn boot(kernel: &Path, image: &Path, kvm: bool) -> Result<(), Failure> {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args([
+        "-accel",
+        if kvm { "kvm" } else { "tcg,thread=multi" },
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        "1536",
+    ]);
+    command.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot", "-serial", "stdio"]);
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(image).arg("-append");
+    command.arg("console=ttyS0 edd=off panic=-1 loglevel=4 systemd.show_status=0");
+    let mut machine = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| Failure::io("run", Path::new("qemu-system-x86_64"), error))?;
+    let printed = machine.stdout.take().map(|printed| thread::spawn(move || show(printed)));
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && !matches!(machine.try_wait(), Ok(Some(_))) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    kill(&mut machine);
+    match printed.and_then(|shown| shown.join().ok()).flatten() {
+        Some(true) => Ok(()),
+        Some(false) => Err(unexpected("the test", "see above what failed".to_owned())),
+        None => Err(unexpected("the virtual machine", format!("no result within {PATIENCE:?}, see above"))),
+    }
+}
+
+/// Shows what came, and whether the test passed, once it said so.
+fn show(printed: impl std::io::Read) -> Option<bool> {
+    let mut passed = None;
+    for line in BufReader::new(printed).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        say(&line);
+        passed = match line.as_str() {
+            PASSED => Some(true),
+            FAILED => Some(false),
+            _ => passed,
+        };
+    }
+    passed
+}
+
+fn output(command: &mut Command) -> Result<String, Failure> {
+    let program = PathBuf::from(command.get_program());
+    let output = command.output().map_err(|error| Failure::io("run", &program, error))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn run_to_end(command: &mut Command) -> Result<(), Failure> {
+    let program = PathBuf::from(command.get_program());
+    let status =
+        command.stdin(Stdio::null()).status().map_err(|error| Failure::io("run", &program, error))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(unexpected(&program.to_string_lossy(), format!("it ended with {status}")))
+    }
+}
+
+fn unexpected(command: &str, what: String) -> Failure {
+    Failure::Unexpected { command: command.to_owned(), what }
+}
+
+#[expect(clippy::print_stdout, reason = "it talks to a person")]
+fn say(text: &str) {
+    println!("{text}");
+}
