@@ -7,12 +7,12 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixDatagram;
 
 use albatross_spt::devices::Properties;
 use albatross_spt::options::Host;
 use libc::{c_int, c_short, ifreq};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::attach::inherited;
 use crate::error::AttachError;
@@ -28,7 +28,9 @@ pub(crate) fn open(
     interface: Host<OsString>,
     mac: Option<[u8; 6]>,
 ) -> Result<(OwnedFd, Properties), AttachError> {
-    let socket = UnixDatagram::unbound().map_err(failed("making a socket"))?;
+    // Of the kind that albatrossd lets tenders make: one for requests about interfaces.
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+    let socket = socket.map_err(io::Error::from).map_err(failed("making a socket"))?;
     let (tap, name) = match interface {
         Host::Named(name) => {
             let name = Request::new(&name);
@@ -79,7 +81,7 @@ impl Request {
 }
 
 /// Asked first: naming an interface that does not exist would make one.
-fn check_up(socket: &UnixDatagram, mut name: Request) -> Result<(), AttachError> {
+fn check_up(socket: &OwnedFd, mut name: Request) -> Result<(), AttachError> {
     name.call(socket, libc::SIOCGIFFLAGS).map_err(failed("looking for the interface"))?;
     if name.flags() & (libc::IFF_UP | libc::IFF_RUNNING) == 0 { Err(AttachError::Down) } else { Ok(()) }
 }
@@ -118,7 +120,7 @@ fn set_nonblocking(tap: &OwnedFd) -> Result<(), AttachError> {
     Ok(())
 }
 
-fn mtu(socket: &UnixDatagram, mut name: Request) -> Result<u16, AttachError> {
+fn mtu(socket: &OwnedFd, mut name: Request) -> Result<u16, AttachError> {
     name.call(socket, libc::SIOCGIFMTU).map_err(failed("reading the MTU"))?;
     // SAFETY: every field of the union is plain data, and the kernel has filled in this one.
     let found = unsafe { name.0.ifr_ifru.ifru_mtu };
@@ -126,7 +128,7 @@ fn mtu(socket: &UnixDatagram, mut name: Request) -> Result<u16, AttachError> {
 }
 
 /// The guest shall see each packet as it was sent. Not every kernel can switch these off, so errors do not matter.
-fn offloads_off(socket: &UnixDatagram, mut name: Request) {
+fn offloads_off(socket: &OwnedFd, mut name: Request) {
     for command in SET_OFFLOADS {
         // `struct ethtool_value`: command, value.
         let mut value: [u32; 2] = [command, 0];

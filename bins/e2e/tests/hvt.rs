@@ -173,6 +173,23 @@ fn a_guest_reads_and_writes_its_block_device() {
     }
 }
 
+/// All are open at once, and in the view and the filter of the tender.
+#[test]
+fn a_guest_has_as_many_devices_as_an_image_can() {
+    for solo5 in Solo5::tenders() {
+        let host = solo5.host(1_406_000);
+        let mut options = Vec::new();
+        for number in 0..63 {
+            host.client(&["create-block", &format!("a:disk{number}"), "1"]).unwrap().assert(0, "added");
+            options.extend(["--block".to_owned(), format!("storage{number}:disk{number}")]);
+        }
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        solo5.create(&host, "a:many", "mft_maxdevices", &options).assert(0, "created unikernel");
+        assert_end(&host, "a:many", "exited with code 0");
+        assert_says(&host, "a:many", "SUCCESS");
+    }
+}
+
 /// A guest that ends by itself while daemons come and go, and how it ended is known.
 #[test]
 fn a_guest_goes_on_without_the_daemon() {
