@@ -57,6 +57,10 @@ pub const CONSOLE_RETRY: Duration = Duration::from_secs(1);
 /// How long the console daemon may take to open a fifo.
 pub const CONSOLE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Commands that a console daemon which hangs may leave unanswered before no more are sent, where there are few
+/// unikernels: what is started again and again would fill the memory with them.
+const MAX_UNANSWERED: usize = 256;
+
 /// How long to wait before the console daemon is asked again to open the fifo of what runs, which it could not
 /// open. What it lacks, descriptors mostly, is not there again at once, and a fifo that nobody reads holds a
 /// guest up when it is full.

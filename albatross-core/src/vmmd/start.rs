@@ -18,8 +18,8 @@ use super::store::Changed;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
 use super::users::NoneFree;
 use super::{
-    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, Outcome, Output, Phase, Task, TaskFailure, Timer, Undo,
-    Vmmd, Waiting,
+    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, MAX_UNANSWERED, Outcome, Output, Phase, Task, TaskFailure,
+    Timer, Undo, Vmmd, Waiting,
 };
 use crate::image::{self, Image};
 use crate::machine::{Level, Now};
@@ -327,6 +327,10 @@ impl Vmmd {
 /// The conversation with the console daemon.
 impl Vmmd {
     fn console_add_for_start(&mut self, now: Now, name: &Name) {
+        // Each unikernel may have one for its start and one that was announced.
+        if self.console.pending.len() >= MAX_UNANSWERED.max(2 * self.unikernels.len()) {
+            return self.abort(now, name, "the console daemon does not answer, restart albatross-console");
+        }
         let deadline = now.monotonic + CONSOLE_PATIENCE;
         self.timers.insert((deadline, Timer::ConsolePatience(name.clone())));
         if let Some(start) = self.starting_mut(name) {

@@ -240,6 +240,27 @@ fn what_could_not_be_written_is_written_later() {
 }
 
 #[test]
+fn a_console_daemon_that_hangs_is_not_asked_without_end() {
+    let mut host = Host::new();
+    host.console_silent = true;
+    let attempt = |host: &mut Host| {
+        let client = host.send(":a", create(arguments()));
+        host.tick(CONSOLE_PATIENCE.as_secs());
+        refused(&host.reply(client))
+    };
+    for _ in 0..MAX_UNANSWERED {
+        assert!(attempt(&mut host).contains("did not answer within"));
+    }
+    assert!(attempt(&mut host).contains("does not answer, restart albatross-console"));
+    assert_eq!(host.vmmd.console.pending.len(), MAX_UNANSWERED);
+    // Another one knows nothing of these.
+    host.console_silent = false;
+    host.input(Input::ConsoleClosed);
+    host.tick(CONSOLE_RETRY.as_secs());
+    assert_eq!(host.create(":a", arguments()), said("created unikernel"));
+}
+
+#[test]
 fn what_could_not_be_written_is_written_at_the_end() {
     for end in [Input::Terminate, Input::HandOver] {
         let mut host = Host::new();
