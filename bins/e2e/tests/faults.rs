@@ -210,22 +210,30 @@ fn a_create_is_there_or_not_at_all() {
     at_every_call(Fault::Kill, remove, create, created);
 }
 
+/// There is one to be destroyed.
+fn make_one(host: &Host) {
+    if on_record(host).is_empty() {
+        create(host).assert(0, "created unikernel");
+    }
+}
+
+fn destroy(host: &Host) -> Finished {
+    host.client(&["destroy", "a:it"]).unwrap()
+}
+
+fn destroyed(host: &Host, acknowledged: bool) {
+    let names = on_record(host);
+    assert!(names.is_empty() || names == ["a:it"] && !acknowledged, "{acknowledged}: {names:?}");
+}
+
 #[test]
 fn what_was_destroyed_stays_so() {
-    let prepare = |host: &Host| {
-        if on_record(host).is_empty() {
-            create(host).assert(0, "created unikernel");
-        }
-    };
-    at_every_call(
-        Fault::Kill,
-        prepare,
-        |host| host.client(&["destroy", "a:it"]).unwrap(),
-        |host, acknowledged| {
-            let names = on_record(host);
-            assert!(names.is_empty() || names == ["a:it"] && !acknowledged, "{acknowledged}: {names:?}");
-        },
-    );
+    at_every_call(Fault::Kill, make_one, destroy, destroyed);
+}
+
+#[test]
+fn what_was_destroyed_while_system_calls_fail_stays_so() {
+    at_every_call(Fault::Error("EIO"), make_one, destroy, destroyed);
 }
 
 #[test]
