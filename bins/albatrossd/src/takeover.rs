@@ -1,7 +1,7 @@
 //! What a daemon leaves to the next one: the notes of tenders that run, and what is found of it at the start.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -81,10 +81,22 @@ fn forget_before_boot(notes: &Path) -> io::Result<()> {
 }
 
 /// Writes the note of a tender as a whole, though not durably: [`forget_before_boot`].
+///
+/// Where there is no room for another file, one of the same length is written over: stages are. That is one
+/// system call, which is not cut short by the end of this process.
 pub(crate) fn write_note(path: &Path, note: &Running) -> io::Result<()> {
     let octets = note.encode().map_err(io::Error::other)?;
     let new = path.with_file_name(UNFINISHED);
-    fs::write(&new, octets).and_then(|()| fs::rename(&new, path))
+    let replaced = fs::write(&new, &octets).and_then(|()| fs::rename(&new, path));
+    replaced.or_else(|error| {
+        _ = fs::remove_file(&new);
+        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        if fs::metadata(path).is_ok_and(|there| there.len() == length) {
+            OpenOptions::new().write(true).open(path)?.write_all(&octets)
+        } else {
+            Err(error)
+        }
+    })
 }
 
 /// What a predecessor left. The ends of tenders that run are watched from now on.

@@ -6,6 +6,8 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::{Failure, eventually};
+
 /// The processes with `text` somewhere in their command line, except this one.
 #[must_use]
 pub fn mentioning(text: &str) -> Vec<(i32, String)> {
@@ -26,6 +28,17 @@ pub fn command_line(pid: i32) -> String {
 /// Sends a signal to one process; that it is gone is no error.
 pub fn signal(pid: i32, signal: Signal) {
     _ = kill(Pid::from_raw(pid), signal);
+}
+
+/// Stops a process until SIGCONT, and waits until it stands: until then other signals reach it.
+///
+/// # Errors
+/// Where it does not.
+pub fn stop(pid: i32) -> Result<(), Failure> {
+    signal(pid, Signal::SIGSTOP);
+    eventually("that a process is stopped", || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") T ").then_some(())
+    })
 }
 
 /// A number from `/proc/PID/status`, for example `VmRSS` (KiB) or `voluntary_ctxt_switches`.

@@ -101,3 +101,27 @@ fn taps_and_processes_come_and_go_together() {
         assert_eq!(count(), (0, 0));
     });
 }
+
+/// The address that is configured, or the one that follows from the names.
+#[test]
+fn a_guest_has_the_address_that_info_shows() {
+    in_new_network(|| {
+        let host = Host::for_test().unwrap();
+        let shown = |name: &str| {
+            let info = host.client(&["--json", "info", "-n", name]).unwrap().assert(0, "").stdout;
+            let info: serde_json::Value = serde_json::from_str(info.lines().next().unwrap()).unwrap();
+            info["bridges"][0]["mac"]
+                .as_str()
+                .or_else(|| info["net_devices"][0]["mac"].as_str())
+                .unwrap()
+                .to_owned()
+        };
+        pong(&host, "a:derived", "service");
+        pong(&host, "a:given", "service:other@02:00:00:00:00:07");
+        assert_eq!(shown("a:given"), "02:00:00:00:00:07");
+        assert!(shown("a:derived").starts_with("00:80:41:"));
+        for name in ["a:derived", "a:given"] {
+            host.console_ends_with(name, &[&format!("{} mtu 1500", shown(name))]).unwrap();
+        }
+    });
+}

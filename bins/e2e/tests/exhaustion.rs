@@ -21,11 +21,13 @@ use albatross_e2e::raw::Raw;
 use albatross_e2e::run::run;
 use albatross_e2e::{Finished, Host, Programs, eventually, processes};
 use albatross_proto::reply::State;
+use albatross_proto::state::{Running, Stage};
 use albatross_proto::{
     Arguments, Command, Config, Int, Payload, Policy, PolicyCommand, Success, Typ, UnikernelCommand, Wire,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use serde_json::Value;
 
@@ -234,8 +236,26 @@ fn what_does_not_fit_into_the_tmpdir_leaves_nothing_and_comes_back() {
         let refused = tick(&host, "a:two").assert(117, NO_ROOM);
         assert!(refused.text().contains("run/running/a:two"), "{}", refused.text());
         assert_eq!(host.tenders(), tender);
+        let own = ["a:runs.img", "filler", "fifo/a:runs", "running/a:runs"];
+        assert_eq!(host.left_behind(), own, "no half of a note");
         again(&mut host);
-        assert_eq!((running(&host), host.tenders()), (vec!["a:runs".to_owned()], tender));
+        assert_eq!((running(&host), host.tenders()), (vec!["a:runs".to_owned()], tender.clone()));
+        // That it is only to be restarted is known to the next daemon all the same.
+        processes::stop(tender[0].0).unwrap();
+        let mut client = Raw::unix(&host.socket("vmmd")).unwrap();
+        client.command("a:runs", Command::Unikernel(UnikernelCommand::Restart(None))).unwrap();
+        let stage = || {
+            let note = fs::read(tmpdir.join("running/a:runs")).ok()?;
+            Some(Running::decode(&note).ok()?.tender.stage)
+        };
+        eventually("a note", || (stage()? == Stage::Stopping).then_some(()))
+            .unwrap_or_else(|late| panic!("{late}: {}", host.log("albatrossd")));
+        host.take_albatrossd().unwrap().kill();
+        processes::signal(tender[0].0, Signal::SIGTERM);
+        processes::signal(tender[0].0, Signal::SIGCONT);
+        eventually("its end", || host.tenders().is_empty().then_some(())).unwrap();
+        host.start_albatrossd(&[]).unwrap();
+        eventually("its start", || (running(&host) == ["a:runs"]).then_some(())).unwrap();
         fs::remove_file(filler).unwrap();
         tick(&host, "a:two").assert(0, "created unikernel");
         for name in ["a:runs", "a:two"] {

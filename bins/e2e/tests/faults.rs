@@ -210,22 +210,30 @@ fn a_create_is_there_or_not_at_all() {
     at_every_call(Fault::Kill, remove, create, created);
 }
 
+/// There is one to be destroyed.
+fn make_one(host: &Host) {
+    if on_record(host).is_empty() {
+        create(host).assert(0, "created unikernel");
+    }
+}
+
+fn destroy(host: &Host) -> Finished {
+    host.client(&["destroy", "a:it"]).unwrap()
+}
+
+fn destroyed(host: &Host, acknowledged: bool) {
+    let names = on_record(host);
+    assert!(names.is_empty() || names == ["a:it"] && !acknowledged, "{acknowledged}: {names:?}");
+}
+
 #[test]
 fn what_was_destroyed_stays_so() {
-    let prepare = |host: &Host| {
-        if on_record(host).is_empty() {
-            create(host).assert(0, "created unikernel");
-        }
-    };
-    at_every_call(
-        Fault::Kill,
-        prepare,
-        |host| host.client(&["destroy", "a:it"]).unwrap(),
-        |host, acknowledged| {
-            let names = on_record(host);
-            assert!(names.is_empty() || names == ["a:it"] && !acknowledged, "{acknowledged}: {names:?}");
-        },
-    );
+    at_every_call(Fault::Kill, make_one, destroy, destroyed);
+}
+
+#[test]
+fn what_was_destroyed_while_system_calls_fail_stays_so() {
+    at_every_call(Fault::Error("EIO"), make_one, destroy, destroyed);
 }
 
 #[test]
@@ -314,4 +322,56 @@ fn a_block_device_that_cannot_be_read_or_written_is_named() {
     }
     set_disk(&host).assert(0, "set block device");
     assert!(content(&host).iter().all(|octet| *octet == 2));
+}
+
+/// What is acknowledged survives a power cut: nothing is left to be synced when the reply is written.
+#[test]
+fn what_is_acknowledged_is_on_the_disk() {
+    if !can_trace() {
+        return;
+    }
+    let mut host = Host::for_test().unwrap();
+    let content = file_of(&host, 2);
+    let commands: [(&str, &[&str]); 7] = [
+        ("created unikernel", &[]),
+        ("created unikernel", &["restart", "a:it", "--replace-arguments", "--mem", "3"]),
+        ("destroyed unikernel", &["destroy", "a:it"]),
+        ("added policy", &["add-policy", "p", "3", "--mem", "64"]),
+        ("removed policy", &["remove-policy", "--path", "p"]),
+        ("added block device", &["create-block", "a:disk", "1"]),
+        ("set block device", &["set-block", "a:disk", &content]),
+    ];
+    for (reply, command) in commands {
+        let log = host.work().join("order");
+        let calls = "trace=fsync,fdatasync,write,writev,sendto,sendmsg";
+        let tracer = trace(&mut host, &["-o", log.to_str().unwrap(), "-s", "400", "-e", calls]);
+        let finished = if command.is_empty() { create(&host) } else { host.client(command).unwrap() };
+        end(tracer);
+        finished.assert(0, reply);
+        let log = std::fs::read_to_string(log).unwrap();
+        let synced =
+            |line: &str| (line.contains("fsync") || line.contains("fdatasync")) && line.ends_with("= 0");
+        // The log of the daemon says so, too, on its standard output.
+        let replied = |line: &str| line.contains(reply) && !line.contains("write(1,");
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.iter().rposition(|line| synced(line));
+        let last = last.unwrap_or_else(|| panic!("{reply}: nothing is synced:\n{log}"));
+        let answer = lines.iter().position(|line| replied(line));
+        let answer = answer.unwrap_or_else(|| panic!("{reply}: no reply:\n{log}"));
+        assert!(last < answer, "{reply} is told before all is on the disk:\n{log}");
+    }
+}
+
+#[test]
+fn a_policy_whose_system_calls_fail_is_there_or_not_at_all() {
+    let has = |host: &Host| policies(host).iter().any(|path| path.trim_end_matches(':') == "p");
+    let remove = move |host: &Host| {
+        if has(host) {
+            host.client(&["remove-policy", "--path", "p"]).unwrap().assert(0, "removed policy");
+        }
+    };
+    let add = |host: &Host| host.client(&["add-policy", "p", "3", "--mem", "64", "--cpu", "0"]).unwrap();
+    at_every_call(Fault::Error("EIO"), remove, add, move |host, acknowledged| {
+        assert!(has(host) || !acknowledged, "acknowledged and not there");
+    });
 }

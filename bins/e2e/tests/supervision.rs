@@ -19,15 +19,6 @@ use albatross_proto::reply::{Exit, State};
 use albatross_proto::{Command, Int, StatisticsCommand};
 use nix::sys::signal::Signal;
 
-/// Stops a process until SIGCONT, and waits until it stands.
-fn stop(pid: i32) {
-    processes::signal(pid, Signal::SIGSTOP);
-    eventually("that it is stopped", || {
-        fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") T ").then_some(())
-    })
-    .unwrap();
-}
-
 fn tick(host: &Host, name: &str, options: &[&str]) {
     let options = [&["--arg=--ms=20"], options].concat();
     host.create(name, "tick", &options).unwrap().assert(0, "created unikernel");
@@ -70,7 +61,7 @@ fn a_tender_that_hangs_is_killed_after_a_while() {
     tick(&host, "a:other", &[]);
     let (pid, _) = host.tenders().into_iter().find(|(_, line)| line.contains("a:hangs")).unwrap();
     // SIGTERM waits while it stands; SIGKILL does not.
-    stop(pid);
+    processes::stop(pid).unwrap();
     let start = Instant::now();
     thread::scope(|scope| {
         let destroy = scope.spawn(|| host.client(&["destroy", "a:hangs"]).unwrap());
@@ -180,7 +171,7 @@ fn a_console_daemon_that_stops_reading_holds_up_who_prints_and_nobody_else() {
     tick(&host, "a:tick", &[]);
     host.create("a:flood", "flood", &[]).unwrap().assert(0, "created unikernel");
     let console = host.console().unwrap().pid();
-    stop(console);
+    processes::stop(console).unwrap();
     let flood = host.tenders().into_iter().find(|(_, line)| line.contains("a:flood")).unwrap();
     eventually("a full fifo", || is_blocked(flood.0).then_some(())).unwrap();
     // albatrossd has nothing to do with it.
@@ -202,7 +193,7 @@ fn a_console_daemon_that_stops_reading_holds_up_who_prints_and_nobody_else() {
     assert!(lines.iter().all(|line| line.ends_with("the lazy dog")));
     host.create("b:new", "hello", &[]).unwrap().assert(0, "created unikernel");
     // One that is blocked can be destroyed.
-    stop(console);
+    processes::stop(console).unwrap();
     eventually("a full fifo", || is_blocked(flood.0).then_some(())).unwrap();
     host.client(&["destroy", "a:flood"]).unwrap().assert(0, "destroyed unikernel");
     processes::signal(console, Signal::SIGCONT);
