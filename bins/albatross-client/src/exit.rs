@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     ChainInvalid,
     /// The server says that the command failed.
     CommandFailed,
+    /// A web server did not have what was asked of it.
+    Http,
     /// The server refused our certificate.
     CertificateRefused,
     /// The server's certificate is not one to trust.
@@ -21,6 +23,10 @@ pub(crate) enum Exit {
     Usage,
     /// A mistake in the program.
     Internal,
+    /// By SIGINT, before it was done; as shells have it.
+    Interrupted,
+    /// By SIGTERM, likewise.
+    Terminated,
 }
 
 impl Exit {
@@ -30,12 +36,15 @@ impl Exit {
             Self::Success => 0,
             Self::ChainInvalid => 116,
             Self::CommandFailed => 117,
+            Self::Http => 118,
             Self::CertificateRefused => 119,
             Self::ServerNotTrusted => 120,
             Self::Communication => 121,
             Self::Connect => 122,
             Self::Usage => 124,
             Self::Internal => 125,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 }
