@@ -30,6 +30,46 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// Every way to end, by its code.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Success,
+        Self::ChainInvalid,
+        Self::CommandFailed,
+        Self::Http,
+        Self::CertificateRefused,
+        Self::ServerNotTrusted,
+        Self::Communication,
+        Self::Connect,
+        Self::Usage,
+        Self::Internal,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// What it means, for the manual.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "It was done; also where a subscription ended, by the server or by the user.",
+            Self::ChainInvalid => {
+                "A chain of certificates does not verify: the own one against --server-ca, before anything \
+                 is sent, or the one that verify was given."
+            }
+            Self::CommandFailed => "The server says that the command failed, and why.",
+            Self::Http => "The build server did not have what update asked of it.",
+            Self::CertificateRefused => "The server refused the certificate.",
+            Self::ServerNotTrusted => "The certificate of the server is not one to trust.",
+            Self::Communication => {
+                "Reading or writing failed, the server closed without a reply, or the reply was another than \
+                 expected. Also where something was shown in place of being sent."
+            }
+            Self::Connect => "No connection was made.",
+            Self::Usage => "A mistake on the command line or in a file that it names; nothing was sent.",
+            Self::Internal => "A mistake in the program.",
+            Self::Interrupted => "Interrupted (SIGINT) before it was done.",
+            Self::Terminated => "Ended (SIGTERM) before it was done.",
+        }
+    }
+
     /// The code for the system.
     pub(crate) const fn code(self) -> u8 {
         match self {

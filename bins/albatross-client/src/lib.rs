@@ -103,6 +103,16 @@ pub fn command_line() -> (CommandInfoWithArgs, Aliases) {
     (Options::get_args_info(), options::ALIASES)
 }
 
+/// The exit codes, and what they mean.
+pub fn exit_codes() -> impl Iterator<Item = (u8, &'static str)> {
+    Exit::ALL.into_iter().map(|exit| (exit.code(), exit.meaning()))
+}
+
+/// The names of the older programs, which are this one with a fixed destination, and what each is for.
+pub fn older_programs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Role::OLDER.into_iter().map(|role| (role.name(), role.purpose()))
+}
+
 fn perform(options: &Options, log: &Logger) -> Result<Exit, Error> {
     let printer = Printer::new(options.json, options.level());
     match &options.action {

@@ -7,12 +7,14 @@
 //! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
+//! | `pages` | writes completions for shells and the manual page of the client |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
 
 mod api;
 mod fuzz;
 mod links;
 mod measure;
+mod pages;
 mod papers;
 mod quickstart;
 mod test;
@@ -38,6 +40,7 @@ enum Command {
     Test(Test),
     Measure(Measure),
     Links(Links),
+    Pages(Pages),
     Fuzz(Fuzz),
     Api(Api),
 }
@@ -72,6 +75,15 @@ struct Measure {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "links")]
 struct Links {}
+
+/// Writes completions for bash, zsh and fish and the manual page of the client, as they lie below /usr/share.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "pages")]
+struct Pages {
+    /// where to
+    #[argh(positional, arg_name = "FOLDER")]
+    folder: PathBuf,
+}
 
 /// Runs every fuzz target, all together so many times. Needs cargo-fuzz.
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -108,6 +120,7 @@ fn main() -> ExitCode {
         Command::Test(Test {}) => test::run(),
         Command::Measure(Measure { count }) => measure::run(count),
         Command::Links(Links {}) => links::run(),
+        Command::Pages(Pages { folder }) => pages::run(&folder),
         Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {
             fuzz::run(executions, seconds, corpus.as_deref(), only.as_deref())

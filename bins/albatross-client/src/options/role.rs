@@ -68,7 +68,8 @@ struct RemoteTls {
 
 impl Role {
     /// The older programs.
-    const OLDER: [Self; 5] = [Self::Local, Self::RemoteTls, Self::Bistro, Self::Request, Self::Authority];
+    pub(crate) const OLDER: [Self; 5] =
+        [Self::Local, Self::RemoteTls, Self::Bistro, Self::Request, Self::Authority];
 
     /// The one that was started as `program`; `_` stands for `-`.
     pub(crate) fn of(program: &OsStr) -> Self {
@@ -85,6 +86,18 @@ impl Role {
             Self::Bistro => "albatross-client-bistro",
             Self::Request => "albatross-provision-request",
             Self::Authority => "albatross-provision-ca",
+        }
+    }
+
+    /// What it is for.
+    pub(crate) const fn purpose(self) -> &'static str {
+        match self {
+            Self::Client => "Every command.",
+            Self::Local => "Commands to the daemons of this host.",
+            Self::RemoteTls => "SERVER-CA CERT KEY HOST:PORT: as certificate.",
+            Self::Bistro => "Commands to an endpoint (localhost:1025), with certificates made on the spot.",
+            Self::Request => "Commands as requests, as with --csr.",
+            Self::Authority => "generate, sign, revoke.",
         }
     }
 
