@@ -125,7 +125,9 @@ impl ConversationError {
 impl fmt::Display for ConversationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { to, source } => write!(f, "cannot connect to {to}: {source}"),
+            Self::Connect { to, source } => {
+                write!(f, "cannot connect to {to}: {source}{}", what_to_do(to, source.kind()))
+            }
             Self::Handshake(error) | Self::Connection(ConnectionError::Io(error)) => match tls_exit(error) {
                 Exit::CertificateRefused => {
                     write!(f, "the server refused our certificate, its log says why: {}", Shown(error))
@@ -176,6 +178,16 @@ impl std::error::Error for ConversationError {
             Self::Content(error) => Some(error),
             Self::CutOff | Self::Unexpected(_) | Self::Interrupted(_) => None,
         }
+    }
+}
+
+/// What somebody may do who has no connection.
+fn what_to_do(to: &str, why: io::ErrorKind) -> &'static str {
+    match (to.contains('/'), why) {
+        (true, io::ErrorKind::NotFound) => "; is the daemon running, and are its sockets there (--tmpdir)?",
+        (true, io::ErrorKind::PermissionDenied) => "; who is root or in the group of the socket may",
+        (_, io::ErrorKind::ConnectionRefused) => "; nobody listens there, is it running?",
+        _ => "",
     }
 }
 

@@ -227,7 +227,8 @@ fn no_daemon_at_all() {
     let path = directory.path().to_str().unwrap();
     let outcome = run(directory.path(), &["info", "--tmpdir", path]);
     assert_eq!(outcome.code, 122);
-    assert!(outcome.stdout.contains("util/vmmd.sock"), "{outcome:?}");
+    let says = ["util/vmmd.sock", "is the daemon running, and are its sockets there (--tmpdir)?"];
+    assert!(says.iter().all(|text| outcome.stdout.contains(text)), "{outcome:?}");
     for (words, socket) in [(&["console", "a"], "util/console.sock"), (&["stats", "-v"], "util/stat.sock")] {
         let mut all = words.to_vec();
         let tmpdir = format!("--tmpdir={path}");

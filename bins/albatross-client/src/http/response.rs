@@ -308,4 +308,26 @@ mod tests {
             assert!(error.starts_with("NotHttp"), "{text}: {error}");
         }
     }
+
+    #[test]
+    fn whatever_comes_is_an_answer_or_an_error_and_within_the_limit() {
+        const LIMIT: usize = 8;
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".as_slice();
+        let chunks =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".as_slice();
+        let mut answers = 0;
+        for text in [whole, chunks] {
+            for at in 0..text.len() {
+                // Cut there, and with each of these in that place.
+                assert!(read(&mut &text[..at], LIMIT, &mut Progress::new(Level::Quiet)).is_err());
+                for octet in *b"0f9\r\n: ;\0\xff" {
+                    let mut changed = text.to_vec();
+                    changed[at] = octet;
+                    let read = read(&mut changed.as_slice(), LIMIT, &mut Progress::new(Level::Quiet));
+                    answers += usize::from(read.is_ok_and(|response| response.body.len() <= LIMIT));
+                }
+            }
+        }
+        assert!(answers > 100, "{answers}");
+    }
 }
