@@ -11,13 +11,14 @@ use albatross_proto::{BlockCommand, Command, Int};
 
 use crate::ask;
 use crate::command::{CommandError, Request, default_level};
-use crate::conversation::{CHUNK, Conversation, Stream};
+use crate::conversation::{CHUNK, Conversation};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::files::FileError;
 use crate::options::values::CompressionLevel;
 use crate::options::{CreateBlock, Destination, Options, SetBlock};
 use crate::print::Printer;
+use crate::upload::Upload;
 
 /// The content of a block device in a file.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ impl BlockData {
         Ok(Self { path: path.to_owned(), file: file.map_err(io)?, level })
     }
 
+    /// How many octets there are to send, not compressed; not known of a pipe.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.file.metadata().ok().filter(std::fs::Metadata::is_file).map(|it| it.len())
+    }
+
     /// Whether it fits on a device of so many MB.
     fn check(&self, size: Int) -> Result<(), Error> {
         let length = self.file.metadata().map_err(|error| self.failed(error))?.len();
@@ -48,7 +54,7 @@ impl BlockData {
 
     /// Streams it, until the server answers or goes away. Of a file that cannot be read to its end the stream
     /// has no end, so that the server does not keep it.
-    pub(crate) fn send<S: Stream>(mut self, conversation: &mut Conversation<S>) -> Result<(), Error> {
+    pub(crate) fn send(mut self, conversation: &mut Conversation) -> Result<(), Error> {
         let mut deflating =
             (self.level != CompressionLevel::NONE).then(|| Deflating::new(self.level.get().into()));
         let mut piece = vec![0; CHUNK];
@@ -74,6 +80,7 @@ impl BlockData {
                 Some(deflating) => deflating.feed(octets, send)?,
                 None => send(octets)?,
             }
+            conversation.progress.advance(count);
         }
         if !is_wanted {
             return Ok(());
@@ -98,13 +105,13 @@ pub(crate) fn set(
     options: &Options,
     to: &Destination,
     request: Request,
-    printer: &mut Printer,
+    printer: &Printer,
     log: &Logger,
 ) -> Result<Exit, Error> {
     let data = match to {
         Destination::Local | Destination::Socket(_) | Destination::Remote(_) => {
             let level = it.compression_level.unwrap_or_else(|| default_level(to));
-            Some(BlockData::open(&it.file, level)?)
+            Some(Upload::Block(BlockData::open(&it.file, level)?))
         }
         Destination::SocketDump | Destination::RemoteDump | Destination::Request => {
             log.warning("the file is not in the command: it is given to whoever sends that");
@@ -123,7 +130,7 @@ pub(crate) fn create(
     options: &Options,
     to: &Destination,
     request: Request,
-    printer: &mut Printer,
+    printer: &Printer,
     log: &Logger,
 ) -> Result<Exit, Error> {
     let Some(path) = &it.data else { return ask(options, to, request, None, printer, log) };
@@ -137,7 +144,7 @@ pub(crate) fn create(
     if added != Exit::Success {
         return Ok(added);
     }
-    let outcome = ask(options, to, set, Some(data), printer, log);
+    let outcome = ask(options, to, set, Some(Upload::Block(data)), printer, log);
     if !matches!(outcome, Ok(Exit::Success)) {
         log.warning("its content was not set: the new block device is removed again");
         let removed = ask(options, to, remove, None, printer, log);

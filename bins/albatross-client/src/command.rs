@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use albatross_core::resources::{Unusable, usable};
 use albatross_driver::logging::Logger;
 use albatross_proto::command::History;
+use albatross_proto::log::LogCommand;
 use albatross_proto::{
     Arguments, BlockCommand, BlockDevice, Command, Config, ConsoleCommand, FailBehaviour, Int, Name,
     NetDevice, Policy, PolicyCommand, StatisticsCommand, Text, Typ, UnikernelCommand,
@@ -165,9 +166,14 @@ fn target(action: &Action) -> Option<(Name, bool)> {
         Action::SetBlock(it) => Some((it.name.clone(), true)),
         Action::DumpBlock(it) => Some((it.name.clone(), true)),
         Action::DestroyBlock(it) => Some((it.name.clone(), true)),
+        Action::Update(it) => Some((it.name.clone(), true)),
+        Action::Log(it) => Some((it.name.clone(), false)),
         Action::Generate(_)
         | Action::Sign(_)
+        | Action::Revoke(_)
         | Action::Certificate(_)
+        | Action::InspectDump(_)
+        | Action::ExtractDump(_)
         | Action::Verify(_)
         | Action::Decode(_) => None,
     }
@@ -200,9 +206,17 @@ fn command(action: &Action, to: &Destination, log: &Logger) -> Result<Command<'s
         }
         Action::DumpBlock(it) => Command::Block(BlockCommand::Dump(asked(it.compression_level, to))),
         Action::DestroyBlock(_) => Command::Block(BlockCommand::Remove),
+        // What runs comes first.
+        Action::Update(_) => Command::Unikernel(UnikernelCommand::Info),
+        Action::Log(it) => {
+            Command::Log(LogCommand(it.since.map_or(History::Count(it.count), History::Since)))
+        }
         Action::Generate(_)
         | Action::Sign(_)
+        | Action::Revoke(_)
         | Action::Certificate(_)
+        | Action::InspectDump(_)
+        | Action::ExtractDump(_)
         | Action::Verify(_)
         | Action::Decode(_) => return Err(Error::NoCommand),
     })
@@ -251,6 +265,19 @@ fn add_policy(
 /// Cpu 0 where none is given.
 fn cpu_set(ids: &[Int]) -> BTreeSet<Int> {
     if ids.is_empty() { BTreeSet::from([Int::ZERO]) } else { ids.iter().copied().collect() }
+}
+
+/// The image of a solo5 unikernel, not compressed, and how it is started.
+///
+/// # Errors
+/// [`CommandError`]: none is given, or its devices are others.
+pub(crate) fn image_and_arguments(it: &Create, log: &Logger) -> Result<(Vec<u8>, Arguments), Error> {
+    image::check_unique(it.start().block, it.start().net)?;
+    let arguments = arguments(it.start(), log);
+    match (it.typ, &it.image) {
+        (Typ::Solo5, Some(path)) => Ok((image::read(path, &arguments)?, arguments)),
+        _ => Err(CommandError::ImageNeeded.into()),
+    }
 }
 
 fn create(it: &Create, to: &Destination, log: &Logger) -> Result<Command<'static>, Error> {

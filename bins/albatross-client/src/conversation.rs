@@ -8,15 +8,19 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 
 use albatross_core::block::IntakeError;
 use albatross_core::image::InflateError;
 use albatross_driver::connection::{Connection, ConnectionError};
+use albatross_driver::signals::{Signal, Signals};
 use albatross_proto::{DecodeError, EncodeError};
 use mio::event::Source;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::exit::Exit;
+use crate::progress::Progress;
 
 /// Octets that are read at once.
 const SCRATCH: usize = 64 * 1024;
@@ -27,8 +31,9 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 /// While so many octets wait to be written, the next chunk is not queued: memory for a stream stays small.
 const ENOUGH_QUEUED: usize = 4 * CHUNK;
 
-/// There is one stream to poll.
+/// There is one stream to poll, and the signals that end the program.
 const STREAM: Token = Token(0);
+const SIGNALS: Token = Token(1);
 const EVENTS: usize = 8;
 
 /// A stream that does not block.
@@ -46,6 +51,16 @@ pub(crate) trait Stream: Read + Write + Source {
     /// # Errors
     /// Those of the stream.
     fn end(&mut self) -> io::Result<()>;
+}
+
+impl Stream for Box<dyn Stream> {
+    fn turn(&mut self) -> io::Result<()> {
+        (**self).turn()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        (**self).end()
+    }
 }
 
 impl Stream for mio::net::UnixStream {
@@ -83,6 +98,8 @@ pub(crate) enum ConversationError {
     CutOff,
     /// A message that does not answer the command.
     Unexpected(&'static str),
+    /// The user wants no more.
+    Interrupted(Signal),
 }
 
 impl ConversationError {
@@ -91,6 +108,8 @@ impl ConversationError {
             Self::Connect { .. } => Exit::Connect,
             Self::TooLong(_) => Exit::Usage,
             Self::Poll(_) => Exit::Internal,
+            Self::Interrupted(Signal::SIGTERM) => Exit::Terminated,
+            Self::Interrupted(_) => Exit::Interrupted,
             Self::Handshake(error) | Self::Connection(ConnectionError::Io(error)) => tls_exit(error),
             Self::Connection(_)
             | Self::NoReply { .. }
@@ -106,7 +125,9 @@ impl ConversationError {
 impl fmt::Display for ConversationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { to, source } => write!(f, "cannot connect to {to}: {source}"),
+            Self::Connect { to, source } => {
+                write!(f, "cannot connect to {to}: {source}{}", what_to_do(to, source.kind()))
+            }
             Self::Handshake(error) | Self::Connection(ConnectionError::Io(error)) => match tls_exit(error) {
                 Exit::CertificateRefused => {
                     write!(f, "the server refused our certificate, its log says why: {}", Shown(error))
@@ -138,6 +159,7 @@ impl fmt::Display for ConversationError {
             Self::CutOff => f.write_str(
                 "the server closed the connection before the end of the content, its log says why",
             ),
+            Self::Interrupted(_) => f.write_str("interrupted; what was asked may be done nevertheless"),
             Self::Unexpected(what) => write!(f, "the server sent {what}, which is no answer to this command"),
         }
     }
@@ -154,8 +176,18 @@ impl std::error::Error for ConversationError {
             Self::Undecodable(error) => Some(error),
             Self::Image(error) => Some(error),
             Self::Content(error) => Some(error),
-            Self::CutOff | Self::Unexpected(_) => None,
+            Self::CutOff | Self::Unexpected(_) | Self::Interrupted(_) => None,
         }
+    }
+}
+
+/// What somebody may do who has no connection.
+fn what_to_do(to: &str, why: io::ErrorKind) -> &'static str {
+    match (to.contains('/'), why) {
+        (true, io::ErrorKind::NotFound) => "; is the daemon running, and are its sockets there (--tmpdir)?",
+        (true, io::ErrorKind::PermissionDenied) => "; who is root or in the group of the socket may",
+        (_, io::ErrorKind::ConnectionRefused) => "; nobody listens there, is it running?",
+        _ => "",
     }
 }
 
@@ -201,25 +233,37 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// One connection to a server.
-pub(crate) struct Conversation<S> {
+pub(crate) struct Conversation {
     poll: Poll,
     events: Events,
-    connection: Connection<S>,
+    connection: Connection<Box<dyn Stream>>,
     frames: VecDeque<Vec<u8>>,
     scratch: Vec<u8>,
     /// Why nothing more is written.
     write_failed: Option<io::Error>,
     /// Why nothing more is read.
     read_failed: Option<ConnectionError>,
+    /// SIGINT and SIGTERM are read, so that no file is left behind that is not whole.
+    signals: Option<Signals>,
+    interrupted: Option<Signal>,
+    pub(crate) progress: Progress,
 }
 
-impl<S: Stream> Conversation<S> {
+impl Conversation {
     /// A conversation over a stream that is connected and does not block, with replies of at most `limit`
     /// octets.
-    pub(crate) fn new(mut stream: S, limit: usize) -> Result<Self, ConversationError> {
+    pub(crate) fn new(
+        mut stream: Box<dyn Stream>,
+        limit: usize,
+        progress: Progress,
+    ) -> Result<Self, ConversationError> {
         let poll = Poll::new().map_err(ConversationError::Poll)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, STREAM, interest).map_err(ConversationError::Poll)?;
+        let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM]).map_err(ConversationError::Poll)?;
+        poll.registry()
+            .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
+            .map_err(ConversationError::Poll)?;
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -228,6 +272,9 @@ impl<S: Stream> Conversation<S> {
             scratch: vec![0; SCRATCH],
             write_failed: None,
             read_failed: None,
+            signals: Some(signals),
+            interrupted: None,
+            progress,
         })
     }
 
@@ -247,6 +294,7 @@ impl<S: Stream> Conversation<S> {
             if !self.send_chunk(chunk)? {
                 return Ok(());
             }
+            self.progress.advance(chunk.len());
         }
         self.end_stream()
     }
@@ -328,11 +376,26 @@ impl<S: Stream> Conversation<S> {
             match self.poll.poll(&mut self.events, None) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(ConversationError::Poll(error)),
-                Ok(()) => self.events.iter().for_each(|event| self.connection.ready(event)),
+                Ok(()) => {
+                    for event in self.events.iter() {
+                        match event.token() {
+                            STREAM => self.connection.ready(event),
+                            _ => self.interrupted = self.next_signal().or(self.interrupted),
+                        }
+                    }
+                }
             }
         }
         self.exchange();
-        Ok(())
+        match self.interrupted {
+            Some(signal) => Err(ConversationError::Interrupted(signal)),
+            None => Ok(()),
+        }
+    }
+
+    fn next_signal(&self) -> Option<Signal> {
+        // One that cannot be read is none.
+        self.signals.as_ref().and_then(|signals| signals.next().ok().flatten())
     }
 
     /// Writes and reads what can be, without waiting.
@@ -344,8 +407,19 @@ impl<S: Stream> Conversation<S> {
         }
         if self.read_failed.is_none() && self.connection.can_read() {
             let mut frames = Vec::new();
-            self.read_failed = self.connection.read(&mut self.scratch, &mut frames).err();
+            match self.connection.read(&mut self.scratch, &mut frames) {
+                Ok(count) => self.progress.receive(count),
+                Err(error) => self.read_failed = Some(error),
+            }
             self.frames.extend(frames);
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        if let Some(signals) = self.signals.take() {
+            signals.release();
         }
     }
 }

@@ -2,14 +2,19 @@
 
 use std::fmt;
 
+use crate::by_digest::OtherImage;
 use crate::command::CommandError;
 use crate::conversation::ConversationError;
 use crate::decode::DecodeFailure;
 use crate::exit::Exit;
 use crate::files::FileError;
+use crate::http::HttpError;
 use crate::image::ImageError;
 use crate::pki::PkiError;
 use crate::remote::HostError;
+use crate::revoke::RevokeFailure;
+use crate::state_file::StateError;
+use crate::update::UpdateError;
 use crate::verify::VerifyError;
 
 /// What went wrong.
@@ -26,6 +31,16 @@ pub(crate) enum Error {
     Decode(DecodeFailure),
     /// With a chain that is to be verified.
     Verify(Box<VerifyError>),
+    /// Nothing was revoked.
+    Revoke(Box<RevokeFailure>),
+    /// With a file of the daemon's.
+    State(Box<StateError>),
+    /// The image is not the one that was signed.
+    OtherImage(OtherImage),
+    /// Of a web server.
+    Http(HttpError),
+    /// Nothing was updated.
+    Update(UpdateError),
     /// The destination is none.
     Host(HostError),
     /// TLS could not be set up.
@@ -44,7 +59,15 @@ impl Error {
     /// The exit code that says so.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Command(_) | Self::File(_) | Self::Host(_) | Self::Decode(_) => Exit::Usage,
+            Self::Command(_)
+            | Self::File(_)
+            | Self::Host(_)
+            | Self::Decode(_)
+            | Self::Revoke(_)
+            | Self::State(_)
+            | Self::OtherImage(_) => Exit::Usage,
+            Self::Http(error) => error.exit(),
+            Self::Update(error) => error.exit(),
             Self::Verify(error) => error.exit(),
             Self::Pki(error) => error.exit(),
             Self::Conversation(error) => error.exit(),
@@ -62,6 +85,11 @@ impl fmt::Display for Error {
             Self::Pki(error) => error.fmt(f),
             Self::Decode(error) => error.fmt(f),
             Self::Verify(error) => error.fmt(f),
+            Self::Revoke(error) => error.fmt(f),
+            Self::State(error) => error.fmt(f),
+            Self::OtherImage(error) => error.fmt(f),
+            Self::Http(error) => error.fmt(f),
+            Self::Update(error) => error.fmt(f),
             Self::Host(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
             Self::Conversation(error) => error.fmt(f),
@@ -79,6 +107,11 @@ impl std::error::Error for Error {
             Self::Pki(error) => Some(error),
             Self::Decode(error) => Some(error),
             Self::Verify(error) => Some(error),
+            Self::Revoke(error) => Some(error),
+            Self::State(error) => Some(error),
+            Self::OtherImage(error) => Some(error),
+            Self::Http(error) => Some(error),
+            Self::Update(error) => Some(error),
             Self::Host(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::Conversation(error) => Some(error),

@@ -48,9 +48,14 @@ impl std::error::Error for ImageError {
 /// The image in a file, which has exactly the devices that `arguments` configure.
 pub(crate) fn read(path: &Path, arguments: &Arguments) -> Result<Vec<u8>, Error> {
     let image = files::read(path, MAX_IMAGE)?;
-    let found = inspect(&image).map_err(|error| ImageError::NotAnImage { path: path.to_owned(), error })?;
-    devices_match(&found, arguments).map_err(|error| ImageError::Devices { path: path.to_owned(), error })?;
+    check(path, &image, arguments)?;
     Ok(image)
+}
+
+/// Checks that this, which is from `path`, is an image that has exactly the devices of `arguments`.
+pub(crate) fn check(path: &Path, image: &[u8], arguments: &Arguments) -> Result<(), ImageError> {
+    let found = inspect(image).map_err(|error| ImageError::NotAnImage { path: path.to_owned(), error })?;
+    devices_match(&found, arguments).map_err(|error| ImageError::Devices { path: path.to_owned(), error })
 }
 
 /// The image as it is sent: a zlib stream, or itself at level 0.

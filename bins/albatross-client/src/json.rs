@@ -4,9 +4,12 @@
 
 use std::path::Path;
 
-use albatross_proto::reply::{Info, InfoBlock, InfoNet};
+use albatross_proto::log::{Event, Session};
+use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State, Status};
 use albatross_proto::stats::{IfData, KinfoMem, Rusage, Statistics, TimeVal};
-use albatross_proto::{BlockDeviceInfo, Data, FailBehaviour, Int, Name, Policy, Success, Text, Typ};
+use albatross_proto::{BlockDeviceInfo, Config, Data, FailBehaviour, Int, Name, Policy, Success, Text, Typ};
+
+use crate::print::hex;
 use serde_json::{Value, json};
 
 /// The objects for a success; for a list that is empty there are none.
@@ -23,11 +26,94 @@ pub(crate) fn success(name: &Name, success: &Success<'_>, arguments: bool) -> Ve
         Success::Consoles(names) => {
             names.iter().map(|it| with(at("console"), "name", it.to_string().into())).collect()
         }
+        Success::Status(list) => each(list, &at("status"), status),
         Success::UnikernelImage { .. }
         | Success::BlockDeviceImageOld { .. }
-        | Success::BlockDeviceImage { .. }
-        | Success::Status(_) => Vec::new(),
+        | Success::BlockDeviceImage { .. } => Vec::new(),
     }
+}
+
+/// The objects for unikernels that run, with their `status` where that is known, and for those on record that
+/// do not.
+pub(crate) fn unikernels(
+    name: &Name,
+    running: &Success<'_>,
+    statuses: &[(Name, Status)],
+    arguments: bool,
+) -> Vec<Value> {
+    let mut rest: Vec<(Name, &Status)> = statuses.iter().map(|(name, it)| (name.clone(), it)).collect();
+    let mut objects = success(name, running, arguments);
+    for object in &mut objects {
+        let text = object.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let found = rest.iter().position(|(name, _)| name.to_string() == text);
+        let value = found.map_or(Value::Null, |index| status(rest.remove(index).1));
+        *object = with(object.take(), "status", value);
+    }
+    let base = json!({ "type": "status", "host": name.to_string() });
+    objects.extend(each(&rest, &base, |it| status(it)));
+    objects
+}
+
+/// The object for something to be said.
+pub(crate) fn note(name: &Name, text: &str) -> Value {
+    json!({ "type": "success", "host": name.to_string(), "message": text })
+}
+
+/// The object for a certificate that was revoked.
+pub(crate) fn revoked(serial: &str, name: Option<&str>) -> Value {
+    json!({ "type": "revoked", "serial": serial, "name": name })
+}
+
+/// The object for a unikernel in a file.
+pub(crate) fn recorded(
+    name: &Name,
+    config: &Config<'_>,
+    elsewhere: Option<&[u8; 32]>,
+    arguments: bool,
+) -> Value {
+    let it = &config.arguments;
+    let blocks = it.block_devices.iter().map(|block| {
+        json!({
+            "unikernel_device": text(&block.name),
+            "host_device": block.device.as_ref().map(text),
+            "sector_size": block.sector_size.map(int),
+        })
+    });
+    let nets = it.net_devices.iter().map(|net| {
+        json!({
+            "unikernel_device": text(&net.name),
+            "host_device": net.bridge.as_ref().map(text),
+            "mac": net.mac.map(|mac| mac.to_string()),
+        })
+    });
+    let object = json!({
+        "type": "unikernel",
+        "name": name.to_string(),
+        "typ": typ(config.typ),
+        "startup": it.startup.map(int),
+        "restart": restart(&it.fail_behaviour),
+        "cpuids": it.cpuids.iter().map(|id| int(*id)).collect::<Value>(),
+        "memory": int(it.memory),
+        "digest": elsewhere.map(|sha256| hex(sha256)),
+        "compressed": config.compressed,
+        "octets": config.image.len(),
+        "block_devices": blocks.collect::<Value>(),
+        "net_devices": nets.collect::<Value>(),
+        "add_name": it.add_name,
+        "cpus": int(it.cpus),
+        "linux_boot_partition": it.linux_boot_partition.as_ref().map(text),
+    });
+    if !arguments {
+        return object;
+    }
+    let argv = it.argv.as_ref().map(|argv| argv.iter().map(text).collect::<Value>());
+    with(object, "arguments", argv.unwrap_or(Value::Null))
+}
+
+/// The object for a policy in a file.
+pub(crate) fn recorded_policy(name: &Name, it: &Policy) -> Value {
+    let object = with(policy(it), "type", "policy".into());
+    with(object, "name", name.to_string().into())
 }
 
 /// The object for a failure.
@@ -45,7 +131,11 @@ pub(crate) fn data(name: &Name, data: &Data<'_>) -> Option<Value> {
             "line": octets(line),
         })),
         Data::Statistics(it) => Some(with(statistics(it), "name", name.to_string().into())),
-        Data::Block(_) | Data::Log(_) => None,
+        Data::Log(entry) => {
+            let object = with(event(&entry.event), "name", name.to_string().into());
+            Some(with(object, "time", entry.timestamp.to_string().into()))
+        }
+        Data::Block(_) => None,
     }
 }
 
@@ -88,10 +178,6 @@ fn octets(bytes: &[u8]) -> Value {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
 fn int(int: Int) -> Value {
     int.get().into()
 }
@@ -112,12 +198,9 @@ fn block_device(info: &BlockDeviceInfo) -> Value {
 
 fn info(info: &Info, arguments: bool) -> Value {
     let object = json!({
-        "typ": match info.typ { Typ::Solo5 => "solo5", Typ::Bhyve => "bhyve" },
+        "typ": typ(info.typ),
         "startup": info.startup.map(int),
-        "restart": match &info.fail_behaviour {
-            FailBehaviour::Quit => Value::Null,
-            FailBehaviour::Restart(codes) => codes.iter().map(|code| int(*code)).collect(),
-        },
+        "restart": restart(&info.fail_behaviour),
         "cpuids": info.cpuids.iter().map(|id| int(*id)).collect::<Value>(),
         "memory": int(info.memory),
         "digest": hex(info.digest.as_bytes()),
@@ -132,6 +215,70 @@ fn info(info: &Info, arguments: bool) -> Value {
     }
     let argv = info.argv.as_ref().map(|argv| argv.iter().map(text).collect::<Value>());
     with(object, "arguments", argv.unwrap_or(Value::Null))
+}
+
+fn typ(typ: Typ) -> Value {
+    match typ {
+        Typ::Solo5 => "solo5",
+        Typ::Bhyve => "bhyve",
+    }
+    .into()
+}
+
+fn restart(behaviour: &FailBehaviour) -> Value {
+    match behaviour {
+        FailBehaviour::Quit => Value::Null,
+        FailBehaviour::Restart(codes) => codes.iter().map(|code| int(*code)).collect(),
+    }
+}
+
+fn status(status: &Status) -> Value {
+    let (state, until, why) = match &status.state {
+        State::Running => ("running", None, None),
+        State::Starting => ("starting", None, None),
+        State::Waiting(until) => ("waiting", Some(until.to_string()), None),
+        State::Failed(why) => ("failed", None, Some(text(why))),
+    };
+    json!({
+        "state": state,
+        "until": until,
+        "why": why,
+        "since": status.since.to_string(),
+        "restarts": int(status.restarts),
+        "pid": status.pid.map(int),
+        "last_exit": status.last_exit.map(exit),
+    })
+}
+
+fn exit(exit: Exit) -> Value {
+    let (how, number) = match exit {
+        Exit::Exited(code) => ("exited", code),
+        Exit::Signalled(signal) => ("signalled", signal),
+        Exit::Stopped(signal) => ("stopped", signal),
+    };
+    json!({ how: int(number) })
+}
+
+fn event(event: &Event) -> Value {
+    let kind = |kind: &str| json!({ "type": "event", "event": kind });
+    match event {
+        Event::DaemonStarted => kind("daemon-started"),
+        Event::Login(it) => session(kind("login"), it),
+        Event::Logout(it) => session(kind("logout"), it),
+        Event::Command { command, failure } => {
+            let object = with(kind("command"), "command", text(command));
+            with(object, "failure", failure.as_ref().map_or(Value::Null, text))
+        }
+        Event::UnikernelStarted(pid) => with(kind("unikernel-started"), "pid", int(*pid)),
+        Event::UnikernelStopped { pid, exit: how } => {
+            with(with(kind("unikernel-stopped"), "pid", int(*pid)), "exit", exit(*how))
+        }
+    }
+}
+
+fn session(object: Value, session: &Session) -> Value {
+    let object = with(object, "address", text(&session.address));
+    with(object, "serial", hex(session.serial.as_bytes()).into())
 }
 
 fn info_block(block: &InfoBlock) -> Value {

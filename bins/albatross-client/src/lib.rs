@@ -6,9 +6,11 @@
 //! | `options` | the command line as it is typed |
 //! | `command` | from options to a name and a command, with the checks that need no server |
 //! | `local`, `remote`, `csr` | the three ways that a command takes |
-//! | `block` | block devices: the content that follows a command |
-//! | `conversation` | frames to a server and back, both directions at once |
-//! | `ca` | `generate` and `sign` |
+//! | `upload`, `block`, `by_digest` | what follows a command: images, the content of block devices |
+//! | `conversation`, `progress` | frames to a server and back, both directions at once; how far they have come |
+//! | `info`, `update`, `http` | commands that are more than one question |
+//! | `ca`, `revoke` | `generate` and `sign`; revocation lists |
+//! | `state_file` | `inspect-dump` and `extract-dump` |
 //! | `pki` | certificates, requests and keys in files |
 //! | `reply`, `print`, `json` | what came back, for people and for programs |
 //! | [`schema`] | values of the protocol as JSON, and back |
@@ -21,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod by_digest;
 mod ca;
 mod clock;
 mod command;
@@ -31,36 +34,48 @@ mod dump;
 mod error;
 mod exit;
 mod files;
+mod http;
 mod image;
+mod info;
 mod json;
 mod local;
 mod options;
 mod pki;
 mod print;
+mod progress;
 mod remote;
 mod reply;
+mod revoke;
 pub mod schema;
+mod state_file;
+mod update;
+mod upload;
 pub mod verify;
 
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use albatross_driver::argh::{ArgsInfo, CommandInfoWithArgs};
 use albatross_driver::logging::Logger;
+use albatross_driver::options::Aliases;
 
-use block::BlockData;
 use command::Request;
 use error::Error;
 use exit::Exit;
-use options::{Action, Destination, Options, PROGRAM};
+use options::{Action, Destination, Options, Role};
 use print::Printer;
+use progress::Progress;
+use remote::Signer;
+use reply::{Answer, Asked};
+use upload::Upload;
 
-/// Does what the command line of this process says.
+/// Does what the command line of this process says. Under the names of the older programs, it is those.
 #[must_use]
 pub fn run() -> ExitCode {
-    let options: Options = PROGRAM.parse();
-    if let Err(conflict) = options.check() {
-        PROGRAM.mistake(&conflict.to_string()).exit();
-    }
-    let log = options.logger();
+    let role = std::env::args_os().next().map_or(Role::Client, |program| Role::of(&program));
+    let options = role.options();
+    let log = options.logger(role);
     let exit = perform(&options, &log).unwrap_or_else(|error| {
         log.error(&error);
         error.exit()
@@ -68,26 +83,67 @@ pub fn run() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// Becomes `albatross-client` under another name: the one beside this program, or else the first on the
+/// path. Returns only where there is none.
+#[must_use]
+pub fn become_client(name: &str) -> ExitCode {
+    let here = std::env::current_exe().map(|path| path.with_file_name(options::PROGRAM_NAME));
+    let beside = here.ok().filter(|path| path.is_file());
+    let program = beside.unwrap_or_else(|| PathBuf::from(options::PROGRAM_NAME));
+    let mut command = std::process::Command::new(&program);
+    let error = command.arg0(name).args(std::env::args_os().skip(1)).exec();
+    let log = Logger::new(name, albatross_driver::logging::Level::Error, Default::default());
+    log.error(format_args!("cannot run {}: {error}", program.display()));
+    ExitCode::from(Exit::Internal.code())
+}
+
+/// The command line as it is defined, for completions and manual pages, with the second names of options.
+#[must_use]
+pub fn command_line() -> (CommandInfoWithArgs, Aliases) {
+    (Options::get_args_info(), options::ALIASES)
+}
+
+/// The exit codes, and what they mean.
+pub fn exit_codes() -> impl Iterator<Item = (u8, &'static str)> {
+    Exit::ALL.into_iter().map(|exit| (exit.code(), exit.meaning()))
+}
+
+/// The names of the older programs, which are this one with a fixed destination, and what each is for.
+pub fn older_programs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Role::OLDER.into_iter().map(|role| (role.name(), role.purpose()))
+}
+
 fn perform(options: &Options, log: &Logger) -> Result<Exit, Error> {
-    let mut printer = Printer::new(options.json, options.level());
+    let printer = Printer::new(options.json, options.level());
     match &options.action {
         Action::Generate(it) => return ca::generate(it, options, &printer, log),
         Action::Sign(it) => return ca::sign(it, &printer, log),
-        Action::Certificate(it) => return remote::certificate(options, it, &mut printer, log),
+        Action::Revoke(it) => return revoke::run(it, options, &printer, log),
+        Action::Certificate(it) => return remote::certificate(options, it, &printer, log),
         Action::Verify(it) => return verify::run(it, options.json, &printer, log),
         Action::Decode(it) => return decode::run(it, options.json),
+        Action::InspectDump(it) => return state_file::inspect(it, &printer),
+        Action::ExtractDump(it) => return state_file::extract(it, &printer),
         _ => {}
     }
     let destination = options.destination();
+    if let Action::Create(it) = &options.action
+        && it.by_digest
+    {
+        let (request, image) = by_digest::request(it, log)?;
+        let image = by_digest::goes_along(&destination, log).then_some(image);
+        return ask(options, &destination, request, image, &printer, log);
+    }
     let request = command::request(&options.action, &destination, log)?;
     match &options.action {
         Action::CreateBlock(it) if it.data.is_some() => {
-            return block::create(it, options, &destination, request, &mut printer, log);
+            block::create(it, options, &destination, request, &printer, log)
         }
-        Action::SetBlock(it) => return block::set(it, options, &destination, request, &mut printer, log),
-        _ => {}
+        Action::SetBlock(it) => block::set(it, options, &destination, request, &printer, log),
+        Action::Info(_) => info::run(options, &destination, request, &printer, log),
+        Action::Update(it) => update::run(it, options, &destination, request, &printer, log),
+        _ => ask(options, &destination, request, None, &printer, log),
     }
-    ask(options, &destination, request, None, &mut printer, log)
 }
 
 /// Has a command carried out or written down, with the data that follows it.
@@ -95,19 +151,35 @@ fn ask(
     options: &Options,
     destination: &Destination,
     request: Request,
-    data: Option<BlockData>,
-    printer: &mut Printer,
+    upload: Option<Upload>,
+    printer: &Printer,
     log: &Logger,
 ) -> Result<Exit, Error> {
     match destination {
-        Destination::Local => {
-            let socket = local::socket(&options.tmpdir(), &request.command);
-            local::ask(&socket, request, data, printer)
-        }
-        Destination::Socket(path) => local::ask(path, request, data, printer),
         Destination::SocketDump => local::show(request, printer),
-        Destination::Remote(host) => remote::ask(options, host, request, data, printer),
-        Destination::RemoteDump => remote::show(options, request, printer),
+        Destination::RemoteDump => remote::show(options, &Signer::of(options), request, printer),
         Destination::Request => csr::write(options, &request, printer, log),
+        Destination::Local | Destination::Socket(_) | Destination::Remote(_) => {
+            reply::follow(open(options, destination, request, upload)?, printer)
+        }
+    }
+}
+
+/// The one reply to a command that is carried out.
+fn query(options: &Options, destination: &Destination, request: Request) -> Result<Answer, Error> {
+    open(options, destination, request, None)?.answer()
+}
+
+fn open(
+    options: &Options,
+    destination: &Destination,
+    request: Request,
+    upload: Option<Upload>,
+) -> Result<Asked, Error> {
+    let progress = Progress::new(options.level());
+    match destination {
+        Destination::Socket(path) => local::open(path, request, upload, progress),
+        Destination::Remote(host) => remote::open(options, &Signer::of(options), host, request, upload),
+        _ => local::open(&local::socket(&options.tmpdir(), &request.command), request, upload, progress),
     }
 }

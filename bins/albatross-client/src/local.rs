@@ -6,14 +6,15 @@ use albatross_proto::command::Daemon;
 use albatross_proto::{Command, Header, Payload, Wire};
 use mio::net::UnixStream;
 
-use crate::block::BlockData;
 use crate::command::Request;
 use crate::conversation::{Conversation, ConversationError};
 use crate::dump;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::print::Printer;
-use crate::reply::{self, Expected};
+use crate::progress::Progress;
+use crate::reply::{Asked, Expected};
+use crate::upload::Upload;
 
 /// The socket of the daemon that answers `command`.
 pub(crate) fn socket(tmpdir: &Path, command: &Command<'_>) -> PathBuf {
@@ -30,31 +31,31 @@ pub(crate) fn socket(tmpdir: &Path, command: &Command<'_>) -> PathBuf {
 /// Asks the daemon on `socket`, with the data that follows the command.
 ///
 /// # Errors
-/// Those of the conversation and of printing.
-pub(crate) fn ask(
+/// Those of the conversation.
+pub(crate) fn open(
     socket: &Path,
     request: Request,
-    data: Option<BlockData>,
-    printer: &mut Printer,
-) -> Result<Exit, Error> {
+    upload: Option<Upload>,
+    progress: Progress,
+) -> Result<Asked, Error> {
     let (wire, expected) = message(request);
     let encoded = wire.encode().map_err(ConversationError::TooLong)?;
     let stream = UnixStream::connect(socket)
         .map_err(|source| ConversationError::Connect { to: socket.display().to_string(), source })?;
-    let mut conversation = Conversation::new(stream, expected.limit())?;
+    let mut conversation = Conversation::new(Box::new(stream), expected.limit(), progress)?;
     conversation.send(&encoded)?;
     drop(encoded);
-    if let Some(data) = data {
-        data.send(&mut conversation)?;
+    if let Some(upload) = upload {
+        upload.send(&mut conversation)?;
     }
-    reply::follow(&mut conversation, expected, Some(&wire.header), printer)
+    Ok(Asked { conversation, expected, header: Some(wire.header) })
 }
 
 /// Prints the message that would be sent.
 ///
 /// # Errors
 /// Those of printing.
-pub(crate) fn show(request: Request, printer: &mut Printer) -> Result<Exit, Error> {
+pub(crate) fn show(request: Request, printer: &Printer) -> Result<Exit, Error> {
     let encoded = message(request).0.encode().map_err(ConversationError::TooLong)?;
     printer.raw(&dump::hex(&encoded))?;
     Ok(Exit::Communication)

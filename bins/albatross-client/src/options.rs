@@ -6,32 +6,35 @@
 
 use std::path::PathBuf;
 
-use albatross_core::issue::{self, KeyKind};
+use albatross_core::issue::KeyKind;
 use albatross_driver::argh::{self, ArgsInfo, FromArgs};
 use albatross_driver::logging::{Color, Level, Logger};
 use albatross_driver::options::{Aliases, DEFAULT_TMPDIR, Program};
 use albatross_proto::{Int, Label, Name, Path, Time, Typ};
 
-use crate::decode::Kind;
-
+mod offline;
+mod role;
 pub(crate) mod values;
 
+pub(crate) use offline::{Certificate, Decode, ExtractDump, Generate, InspectDump, Revoke, Sign, Verify};
+pub(crate) use role::Role;
 use values::{BlockOption, CompressionLevel, NetOption};
 
 /// The name in log lines and messages.
 pub(crate) const PROGRAM_NAME: &str = "albatross-client";
 
 /// Second names of options, as users type them already.
-const ALIASES: Aliases = &[
+pub(crate) const ALIASES: Aliases = &[
     ("--block", "--size"),
     ("--bridge", "--network"),
     ("--restart-on-fail", "--restart"),
-    ("--dryrun", "--dry-run"),
+    ("--dry-run", "--dryrun"),
 ];
 
-/// The program, for parsing and for mistakes.
-pub(crate) const PROGRAM: Program =
-    Program::new(PROGRAM_NAME, env!("CARGO_PKG_VERSION")).with_aliases(ALIASES);
+/// A program of this name, for parsing and for mistakes.
+pub(crate) const fn program(name: &'static str) -> Program {
+    Program::new(name, env!("CARGO_PKG_VERSION")).with_aliases(ALIASES)
+}
 
 /// Asks albatross to do things: here over a socket, elsewhere over TLS (--destination), or later by a
 /// certificate that somebody else signs (--csr).
@@ -58,6 +61,9 @@ pub(crate) struct Options {
     /// certificate that the server's must be signed by (cacert.pem)
     #[argh(option, arg_name = "FILE")]
     server_ca: Option<PathBuf>,
+    /// name or address that the server's certificate must have (its authority alone is checked)
+    #[argh(option, arg_name = "HOST")]
+    pub(crate) server_name: Option<String>,
     /// kind of a new private key: rsa2048, rsa4096, ed25519, p256, p384, p521 (ed25519)
     #[argh(option, arg_name = "KIND")]
     key_type: Option<KeyKind>,
@@ -103,9 +109,14 @@ pub(crate) enum Action {
     SetBlock(SetBlock),
     DumpBlock(DumpBlock),
     DestroyBlock(DestroyBlock),
+    Update(Update),
+    Log(Log),
     Generate(Generate),
     Sign(Sign),
+    Revoke(Revoke),
     Certificate(Certificate),
+    InspectDump(InspectDump),
+    ExtractDump(ExtractDump),
     Verify(Verify),
     Decode(Decode),
 }
@@ -299,6 +310,10 @@ with_start_options! {
         /// compression of the image for the transfer, 0 to 9 (0 locally, else 9)
         #[argh(option, arg_name = "N")]
         pub(crate) compression_level: Option<CompressionLevel>,
+        /// send the image, not compressed, beside the command, which has its SHA-256: keeps a certificate
+        /// small that is signed for it; the OCaml implementation does not know this
+        #[argh(switch)]
+        pub(crate) by_digest: bool,
     }
 }
 
@@ -447,95 +462,37 @@ pub(crate) struct DestroyBlock {
     pub(crate) name: Name,
 }
 
-/// Makes a certificate authority and the certificate of a server.
+/// Replaces a unikernel by the latest build of it that a build server has.
 #[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "generate")]
-pub(crate) struct Generate {
-    /// what the authority is called; its key is written to NAME.key, its certificate to cacert.pem
-    #[argh(positional, arg_name = "NAME", from_str_fn(values::file_stem))]
-    pub(crate) name: String,
-    /// file that gets a line for each certificate that is issued
-    #[argh(positional, arg_name = "DB")]
-    pub(crate) db: PathBuf,
-    /// how long the authority is valid (3650)
-    #[argh(option, arg_name = "N", default = "issue::ROOT_DAYS", from_str_fn(values::days))]
-    pub(crate) days: u32,
-    /// what the server is called: its host name, or any other (server)
-    #[argh(option, arg_name = "NAME", default = "\"server\".to_owned()", from_str_fn(values::file_stem))]
-    pub(crate) server: String,
-    /// how long the server's certificate is valid (365)
-    #[argh(option, arg_name = "N", default = "issue::SERVER_DAYS", from_str_fn(values::days))]
-    pub(crate) server_days: u32,
-}
-
-/// Signs a request; the certificate is written to NAME.pem, NAME being the request's.
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "sign")]
-pub(crate) struct Sign {
-    /// certificate that signs, with those above it
-    #[argh(positional, arg_name = "CACERT")]
-    pub(crate) cacert: PathBuf,
-    /// file that gets a line for each certificate that is issued
-    #[argh(positional, arg_name = "DB")]
-    pub(crate) db: PathBuf,
-    /// private key of CACERT
-    #[argh(positional, arg_name = "CAKEY")]
-    pub(crate) cakey: PathBuf,
-    /// the request
-    #[argh(positional, arg_name = "CSR")]
-    pub(crate) csr: PathBuf,
-    /// how long the certificate is valid (1; with a policy 365)
-    #[argh(option, arg_name = "N", from_str_fn(values::days))]
-    pub(crate) days: Option<u32>,
-}
-
-/// Has done what a signed certificate commands; needs --destination.
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "certificate")]
-pub(crate) struct Certificate {
-    /// the certificate with the command, and those above it
-    #[argh(positional, arg_name = "CERT")]
-    pub(crate) cert: PathBuf,
-    /// its private key
-    #[argh(positional, arg_name = "KEY")]
-    pub(crate) key: PathBuf,
-    /// image that the command wants sent after it
-    #[argh(option, arg_name = "FILE")]
-    pub(crate) data: Option<PathBuf>,
-}
-
-/// Checks a chain of certificates as the endpoint would, and shows what it may do.
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "verify")]
-pub(crate) struct Verify {
-    /// certificate of the authority, the root
-    #[argh(positional, arg_name = "CA")]
-    pub(crate) ca: PathBuf,
-    /// the chain, the certificate with the command first
-    #[argh(positional, arg_name = "CHAIN")]
-    pub(crate) chain: PathBuf,
-    /// time to check it at, 2026-01-31T12:00:00Z or 2026-01-31 (now)
-    #[argh(option, arg_name = "RFC3339", from_str_fn(values::time))]
-    pub(crate) at: Option<Time>,
-    /// revocation list of one of the authorities, PEM or DER; may be repeated
-    #[argh(option, arg_name = "FILE")]
-    pub(crate) crl: Vec<PathBuf>,
-}
-
-/// Shows what is in a file: frames, a message, certificates and requests (PEM or DER) and what they command,
-/// a state file, a record, a revocation list. With --json in the schema of albatross's test vectors.
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "decode")]
-pub(crate) struct Decode {
-    /// the file; - for standard input
-    #[argh(positional, arg_name = "FILE")]
-    pub(crate) file: String,
-    /// what it is: frames, message, extension, state, record, certificate, request, crl (found out)
-    #[argh(option, long = "as", arg_name = "KIND")]
-    pub(crate) kind: Option<Kind>,
-    /// read the JSON that --json prints, and write the octets to standard output
+#[argh(subcommand, name = "update")]
+pub(crate) struct Update {
+    /// the unikernel
+    #[argh(positional, arg_name = "NAME", from_str_fn(values::name))]
+    pub(crate) name: Name,
+    /// the build server, scheme and host only (https://builds.robur.coop)
+    #[argh(option, arg_name = "URL", default = "values::DEFAULT_HTTP_HOST.to_owned()")]
+    pub(crate) http_host: String,
+    /// only say what would be done; also --dry-run
     #[argh(switch)]
-    pub(crate) encode: bool,
+    pub(crate) dryrun: bool,
+    /// compression of the image for the transfer, 0 to 9 (0 locally, else 9)
+    #[argh(option, arg_name = "N")]
+    pub(crate) compression_level: Option<CompressionLevel>,
+}
+
+/// Shows what happened, and follows it: who came in, what was asked, what started and ended.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "log")]
+pub(crate) struct Log {
+    /// what it is about: a unikernel, or a path with ':' at its end (all)
+    #[argh(option, short = 'n', arg_name = "NAME", default = "Name::root()", from_str_fn(values::name))]
+    pub(crate) name: Name,
+    /// begin with what happened since then: RFC 3339, or a date; wins over --count
+    #[argh(option, arg_name = "TIME", from_str_fn(values::time))]
+    pub(crate) since: Option<Time>,
+    /// begin with so many events (20)
+    #[argh(option, arg_name = "N", default = "values::DEFAULT_COUNT", from_str_fn(values::integer))]
+    pub(crate) count: Int,
 }
 
 /// Where a command goes.
@@ -571,6 +528,12 @@ pub(crate) enum Conflict {
     NotRemote,
     /// A block device with its content is not made by one command.
     TwoCommands,
+    /// An update is a question and a command.
+    NotShown,
+    /// What is covered by a digest is sent as it is.
+    CompressedByDigest,
+    /// The program of this name has a fixed destination, or a few commands only.
+    NotForThisProgram(&'static str),
 }
 
 impl std::fmt::Display for Conflict {
@@ -585,6 +548,17 @@ impl std::fmt::Display for Conflict {
             Self::TwoCommands => f.write_str(
                 "create-block with --data is two commands, which cannot be shown or requested together: use \
                  create-block and set-block",
+            ),
+            Self::NotShown => f.write_str(
+                "update is several commands, of which the first is answered before the others are known: it \
+                 cannot be shown or requested; use update --dry-run, then create --force",
+            ),
+            Self::NotForThisProgram(what) => {
+                write!(f, "this program does not take {what}, albatross-client does")
+            }
+            Self::CompressedByDigest => f.write_str(
+                "with --by-digest the image is sent as it is, so that everybody can compare its digest: leave \
+                 out --compression-level",
             ),
             Self::NotRemote => f.write_str(
                 "endpoints refuse this command: a policy travels in an intermediate certificate \
@@ -638,8 +612,8 @@ impl Options {
         Level::from_options(self.quiet, self.verbosity, self.verbose)
     }
 
-    pub(crate) fn logger(&self) -> Logger {
-        Logger::new(PROGRAM_NAME, self.level(), self.color)
+    pub(crate) fn logger(&self, role: Role) -> Logger {
+        Logger::new(role.name(), self.level(), self.color)
     }
 
     /// Where the command goes. Call [`Self::check`] first.
@@ -659,23 +633,40 @@ impl Options {
     /// # Errors
     /// The first [`Conflict`].
     pub(crate) fn check(&self) -> Result<(), Conflict> {
+        const LOCAL: [&str; 4] = ["--socket", "--csr", "--tmpdir", "--destination"];
+        const REMOTE: [&str; 4] = ["--ca", "--ca-key", "--server-ca", "--server-name"];
         match &self.action {
-            Action::Generate(_) => self.refuse(&["--socket", "--destination", "--csr", "--tmpdir"])?,
-            Action::Sign(_) => {
-                self.refuse(&["--socket", "--destination", "--csr", "--tmpdir", "--key-type"])?;
+            Action::Generate(_) => self.refuse(&LOCAL).and_then(|()| self.refuse(&REMOTE)),
+            Action::Sign(_)
+            | Action::Verify(_)
+            | Action::Decode(_)
+            | Action::InspectDump(_)
+            | Action::ExtractDump(_) => {
+                self.refuse(&LOCAL)?;
+                self.refuse(&REMOTE)?;
+                self.refuse(&["--key-type"])
             }
-            Action::Certificate(_) => self.check_certificate()?,
-            Action::Verify(_) | Action::Decode(_) => {
-                self.refuse(&["--socket", "--destination", "--csr", "--tmpdir", "--key-type"])?;
-            }
-            _ => self.check_destination()?,
+            Action::Certificate(_) => self.check_certificate(),
+            Action::Revoke(_) => self.check_revoke(),
+            _ => self.check_destination(),
         }
-        match &self.action {
-            Action::Generate(_) | Action::Sign(_) | Action::Verify(_) | Action::Decode(_) => {
-                self.refuse(&["--ca", "--ca-key", "--server-ca"])
+    }
+
+    /// The list is installed with a certificate that CACERT signs.
+    fn check_revoke(&self) -> Result<(), Conflict> {
+        self.refuse(&["--socket", "--csr", "--tmpdir", "--ca", "--ca-key"])?;
+        if self.destination.is_some() { Ok(()) } else { self.needs_destination() }
+    }
+
+    /// Refuses what is of use only with a destination.
+    fn needs_destination(&self) -> Result<(), Conflict> {
+        for option in ["--ca", "--ca-key", "--server-ca", "--server-name", "--key-type"] {
+            if self.is_given(option) {
+                let with = if option == "--key-type" { "--destination or --csr" } else { "--destination" };
+                return Err(Conflict::OnlyWith { option, with });
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn check_certificate(&self) -> Result<(), Conflict> {
@@ -693,16 +684,17 @@ impl Options {
         if is_kept && matches!(&self.action, Action::CreateBlock(it) if it.data.is_some()) {
             return Err(Conflict::TwoCommands);
         }
+        if is_kept && matches!(&self.action, Action::Update(_)) {
+            return Err(Conflict::NotShown);
+        }
+        if matches!(&self.action, Action::Create(it) if it.by_digest && it.compression_level.is_some()) {
+            return Err(Conflict::CompressedByDigest);
+        }
         if self.destination.is_none() {
-            for option in ["--ca", "--ca-key", "--server-ca"] {
-                if self.is_given(option) {
-                    return Err(Conflict::OnlyWith { option, with: "--destination" });
-                }
-            }
-            if self.key_type.is_some() && !self.csr {
-                return Err(Conflict::OnlyWith { option: "--key-type", with: "--destination or --csr" });
-            }
-            return Ok(());
+            return match self.needs_destination() {
+                Err(Conflict::OnlyWith { option: "--key-type", .. }) if self.csr => Ok(()),
+                other => other,
+            };
         }
         match self.action {
             Action::AddPolicy(_)
@@ -730,6 +722,7 @@ impl Options {
             "--ca" => self.ca.is_some(),
             "--ca-key" => self.ca_key.is_some(),
             "--server-ca" => self.server_ca.is_some(),
+            "--server-name" => self.server_name.is_some(),
             "--key-type" => self.key_type.is_some(),
             _ => false,
         }

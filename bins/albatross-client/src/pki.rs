@@ -195,9 +195,8 @@ pub(crate) fn write_public(path: &Path, text: &str, printer: &Printer, log: &Log
 pub(crate) fn warn_of_size(what: &str, der: &[u8], log: &Logger) {
     if der.len() > SMALL_ENOUGH {
         log.warning(format_args!(
-            "{what} has {} octets, most of them the image: endpoints of this version accept certificates of \
-             64 KiB only, the OCaml implementation's up to 16 MiB; create it with --destination instead, \
-             which sends the image beside the certificate",
+            "{what} has {} octets, most of them the image: not every endpoint accepts certificates of more than \
+             64 KiB; with --by-digest it stays small, and with --destination the image is sent beside it",
             der.len()
         ));
     }

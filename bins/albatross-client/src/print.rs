@@ -9,11 +9,16 @@ use std::path::Path;
 
 use albatross_driver::escape;
 use albatross_driver::logging::Level;
-use albatross_proto::reply::{Info, InfoBlock, InfoNet};
+use albatross_proto::log::{Event, Session};
+use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State, Status};
 use albatross_proto::stats::{Rusage, Statistics, TimeVal};
-use albatross_proto::{BlockDeviceInfo, Data, FailBehaviour, Int, Name, Policy, Success, Text, Typ};
+use albatross_proto::{
+    BlockDevice, BlockDeviceInfo, Config, Data, FailBehaviour, Int, Name, NetDevice, Policy, Success, Text,
+    Typ,
+};
 
 use crate::error::Error;
+use crate::info::status_of;
 use crate::json;
 
 /// Prints results.
@@ -63,7 +68,10 @@ impl Printer {
                 self.raw(&format!("console {timestamp}: {}\n", escape::bytes(line)))
             }
             Data::Statistics(statistics) => self.raw(&format!("{}{}\n", Host(name), Shown(&**statistics))),
-            Data::Block(_) | Data::Log(_) => Ok(()),
+            Data::Log(entry) => {
+                self.raw(&format!("log {} {name}: {}\n", entry.timestamp, Shown(&entry.event)))
+            }
+            Data::Block(_) => Ok(()),
         }
     }
 
@@ -89,6 +97,106 @@ impl Printer {
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)
     }
 
+    /// Unikernels that run, and what is on record beside them.
+    pub(crate) fn unikernels(
+        &self,
+        name: &Name,
+        running: &Success<'_>,
+        statuses: &[(Name, Status)],
+    ) -> Result<(), Error> {
+        let mut out = String::new();
+        if self.json {
+            for object in json::unikernels(name, running, statuses, self.arguments) {
+                _ = writeln!(out, "{object}");
+            }
+            return self.raw(&out);
+        }
+        let none = Vec::new();
+        let list = match running {
+            Success::Info(list) | Success::InfoV5(list) | Success::InfoV4(list) => list,
+            _ => &none,
+        };
+        for (at, info) in list {
+            let status = status_of(statuses, at).map(|status| format!(" {}", Shown(status)));
+            _ = writeln!(out, "{}{at} {}{}", Host(name), self.info(info), status.unwrap_or_default());
+        }
+        for (at, status) in statuses {
+            if !list.iter().any(|(running, _)| running == at) {
+                _ = writeln!(out, "{}{at} {}", Host(name), Shown(status));
+            }
+        }
+        if out.is_empty() {
+            _ = writeln!(out, "{}no unikernels", Host(name));
+        }
+        self.raw(&out)
+    }
+
+    /// Something to be said about a unikernel.
+    pub(crate) fn note(&self, name: &Name, text: &str) -> Result<(), Error> {
+        if self.json {
+            return self.raw(&format!("{}\n", json::note(name, text)));
+        }
+        self.raw(&format!("{}{text}\n", Host(name)))
+    }
+
+    /// A certificate that was revoked.
+    pub(crate) fn revoked(&self, serial: &str, name: Option<&str>) -> Result<(), Error> {
+        if self.json {
+            return self.raw(&format!("{}\n", json::revoked(serial, name)));
+        }
+        self.raw(&format!("revoked {serial} {}\n", name.unwrap_or_default()))
+    }
+
+    /// A unikernel in a file of the daemon's.
+    pub(crate) fn recorded(
+        &self,
+        name: &Name,
+        config: &Config<'_>,
+        elsewhere: Option<&[u8; 32]>,
+    ) -> Result<(), Error> {
+        if self.json {
+            return self.raw(&format!("{}\n", json::recorded(name, config, elsewhere, self.arguments)));
+        }
+        self.raw(&format!("unikernel {name}: {}\n", self.config(config, elsewhere, self.arguments)))
+    }
+
+    /// The same of one whose image was written to a file: with its arguments.
+    pub(crate) fn extracted(
+        &self,
+        name: &Name,
+        config: &Config<'_>,
+        elsewhere: Option<&[u8; 32]>,
+    ) -> Result<(), Error> {
+        if self.json {
+            return self.raw(&format!("{}\n", json::recorded(name, config, elsewhere, true)));
+        }
+        self.raw(&format!("unikernel {name}: {}\n", self.config(config, elsewhere, true)))
+    }
+
+    /// A policy in a file of the daemon's.
+    pub(crate) fn recorded_policy(&self, name: &Name, policy: &Policy) -> Result<(), Error> {
+        if self.json {
+            return self.raw(&format!("{}\n", json::recorded_policy(name, policy)));
+        }
+        self.raw(&format!("{name} {}\n", Shown(policy)))
+    }
+
+    fn config(&self, config: &Config<'_>, elsewhere: Option<&[u8; 32]>, arguments: bool) -> String {
+        let mut text = Shown(config).to_string();
+        match elsewhere {
+            Some(sha256) => _ = write!(text, " digest {}", hex(sha256)),
+            None => {
+                let form = if config.compressed { " compressed" } else { "" };
+                _ = write!(text, " image of {} octets{form}", config.image.len());
+            }
+        }
+        if arguments {
+            let argv = config.arguments.argv.iter().flatten().map(shown).collect::<Vec<_>>();
+            _ = write!(text, " arguments [{}]", argv.join(" "));
+        }
+        text
+    }
+
     fn lines(&self, success: &Success<'_>) -> Vec<String> {
         match success {
             Success::Empty => vec!["done".to_owned()],
@@ -104,7 +212,7 @@ impl Printer {
                 vec![format!("image of {} octets", image.len())]
             }
             Success::BlockDeviceImage { .. } => vec!["block device".to_owned()],
-            Success::Status(list) => named(list, "no unikernels", |_| "on record".to_owned()),
+            Success::Status(list) => named(list, "no unikernels", |status| Shown(status).to_string()),
         }
     }
 
@@ -123,6 +231,11 @@ fn named<T>(list: &[(Name, T)], none: &str, show: impl Fn(&T) -> String) -> Vec<
         return vec![none.to_owned()];
     }
     list.iter().map(|(name, value)| format!("{name} {}", show(value))).collect()
+}
+
+/// Octets in lower-case hexadecimal.
+pub(crate) fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Text from elsewhere, harmless.
@@ -185,8 +298,104 @@ impl Display for Shown<&Info> {
         if let Some(partition) = &info.linux_boot_partition {
             write!(f, " linux-boot {}", shown(partition))?;
         }
-        f.write_str(" digest ")?;
-        info.digest.as_bytes().iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        write!(f, " digest {}", hex(info.digest.as_bytes()))
+    }
+}
+
+impl Display for Shown<&Config<'_>> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { typ, arguments: it, .. } = self.0;
+        let typ = match typ {
+            Typ::Solo5 => "solo5",
+            Typ::Bhyve => "bhyve",
+        };
+        write!(f, "{typ} memory {} MB cpus ", it.memory)?;
+        list(f, it.cpuids.iter())?;
+        if it.cpus != Int::ONE {
+            write!(f, " virtual cpus {}", it.cpus)?;
+        }
+        write!(f, " on failure {}", Shown(&it.fail_behaviour))?;
+        if let Some(startup) = it.startup {
+            write!(f, " startup {startup}")?;
+        }
+        f.write_str(" block ")?;
+        list(f, it.block_devices.iter().map(Shown))?;
+        f.write_str(" net ")?;
+        list(f, it.net_devices.iter().map(Shown))?;
+        if let Some(partition) = &it.linux_boot_partition {
+            write!(f, " linux-boot {}", shown(partition))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Shown<&BlockDevice> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.0.name))?;
+        if let Some(device) = &self.0.device {
+            write!(f, ":{}", shown(device))?;
+        }
+        self.0.sector_size.map_or(Ok(()), |size| write!(f, "@{size}"))
+    }
+}
+
+impl Display for Shown<&NetDevice> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.0.name))?;
+        if let Some(bridge) = &self.0.bridge {
+            write!(f, ":{}", shown(bridge))?;
+        }
+        self.0.mac.map_or(Ok(()), |mac| write!(f, "@{mac}"))
+    }
+}
+
+impl Display for Shown<&Status> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        match &status.state {
+            State::Running => f.write_str("running")?,
+            State::Starting => f.write_str("starting")?,
+            State::Waiting(until) => write!(f, "waiting to be started again at {until}")?,
+            State::Failed(why) => write!(f, "not started: {}", shown(why))?,
+        }
+        write!(f, " since {}", status.since)?;
+        if let Some(pid) = status.pid {
+            write!(f, " pid {pid}")?;
+        }
+        write!(f, " restarts {}", status.restarts)?;
+        status.last_exit.map_or(Ok(()), |exit| write!(f, " last ended by {}", Shown(exit)))
+    }
+}
+
+impl Display for Shown<Exit> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Exit::Exited(code) => write!(f, "exit {code}"),
+            Exit::Signalled(signal) => write!(f, "signal {signal}"),
+            Exit::Stopped(signal) => write!(f, "stop by signal {signal}"),
+        }
+    }
+}
+
+impl Display for Shown<&Event> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::DaemonStarted => f.write_str("the log begins"),
+            Event::Login(session) => write!(f, "login {}", Shown(session)),
+            Event::Logout(session) => write!(f, "logout {}", Shown(session)),
+            Event::Command { command, failure: None } => write!(f, "{} done", shown(command)),
+            Event::Command { command, failure: Some(why) } => {
+                write!(f, "{} failed: {}", shown(command), shown(why))
+            }
+            Event::UnikernelStarted(pid) => write!(f, "started, pid {pid}"),
+            Event::UnikernelStopped { pid, exit } => write!(f, "pid {pid} ended by {}", Shown(*exit)),
+        }
+    }
+}
+
+impl Display for Shown<&Session> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {} serial {}", shown(&self.0.address), hex(self.0.serial.as_bytes()))
     }
 }
 

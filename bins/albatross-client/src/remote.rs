@@ -1,15 +1,16 @@
 //! Commands to an endpoint, over TLS: the command travels in the client's certificate.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use albatross_core::certificate::{Certificate, NothingRevoked, pem, verify};
-use albatross_core::issue::{DIRECT_LEAF_SECONDS, Issuer, KeyPair, SigningKey, Terms, Validity};
+use albatross_core::issue::{DIRECT_LEAF_SECONDS, IssueError, Issuer, KeyPair, SigningKey, Terms, Validity};
 use albatross_driver::logging::Logger;
 use albatross_proto::{BlockCommand, Command, Config, Label, Typ, UnikernelCommand};
 use ring::rand::SystemRandom;
 
 use crate::block::BlockData;
+use crate::by_digest;
 use crate::clock;
 use crate::command::{self, PATH_ITSELF, Request};
 use crate::conversation::Conversation;
@@ -20,7 +21,9 @@ use crate::options::values::CompressionLevel;
 use crate::options::{self, Conflict, Options};
 use crate::pki::{self, PkiError};
 use crate::print::Printer;
-use crate::reply::{self, Expected};
+use crate::progress::Progress;
+use crate::reply::{self, Asked, Expected};
+use crate::upload::Upload;
 
 mod host;
 mod stream;
@@ -42,37 +45,51 @@ struct Plan {
     expected: Expected,
 }
 
-/// What is streamed.
-enum Upload {
-    Image(Vec<u8>),
-    Block(BlockData),
+/// Who makes the certificate of a command.
+pub(crate) struct Signer {
+    /// File of its certificate, first, and of those above it.
+    pub(crate) certificates: PathBuf,
+    /// File of its private key.
+    pub(crate) key: PathBuf,
 }
 
-/// Has `request` carried out by the endpoint at `host`, with a certificate made on the spot.
+impl Signer {
+    /// The one of `--ca` and `--ca-key`.
+    pub(crate) fn of(options: &Options) -> Self {
+        Self { certificates: options.ca(), key: options.ca_key() }
+    }
+}
+
+/// Asks the endpoint at `host`, with a certificate made on the spot.
 ///
 /// # Errors
 /// [`Error`], with the exit code for each step.
-pub(crate) fn ask(
+pub(crate) fn open(
     options: &Options,
+    signer: &Signer,
     host: &str,
     request: Request,
-    data: Option<BlockData>,
-    printer: &mut Printer,
-) -> Result<Exit, Error> {
+    upload: Option<Upload>,
+) -> Result<Asked, Error> {
     let host: Host = host.parse().map_err(Error::Host)?;
-    let (identity, mut plan) = prepare(options, request)?;
-    if let Some(data) = data {
-        plan.upload = Some(Upload::Block(data));
+    let (identity, mut plan) = prepare(options, signer, request)?;
+    if upload.is_some() {
+        plan.upload = upload;
     }
-    converse(&host, &options.server_ca(), identity, plan, printer)
+    converse(&host, options, identity, plan)
 }
 
 /// Prints the certificates that would be sent.
 ///
 /// # Errors
 /// [`Error`].
-pub(crate) fn show(options: &Options, request: Request, printer: &Printer) -> Result<Exit, Error> {
-    let (identity, _plan) = prepare(options, request)?;
+pub(crate) fn show(
+    options: &Options,
+    signer: &Signer,
+    request: Request,
+    printer: &Printer,
+) -> Result<Exit, Error> {
+    let (identity, _plan) = prepare(options, signer, request)?;
     printer.raw(&pem::encode_certificates(&identity.chain))?;
     Ok(Exit::Communication)
 }
@@ -84,7 +101,7 @@ pub(crate) fn show(options: &Options, request: Request, printer: &Printer) -> Re
 pub(crate) fn certificate(
     options: &Options,
     it: &options::Certificate,
-    printer: &mut Printer,
+    printer: &Printer,
     log: &Logger,
 ) -> Result<Exit, Error> {
     let chain = pki::certificates(&it.cert)?;
@@ -105,13 +122,13 @@ pub(crate) fn certificate(
         }
         host => {
             let host: Host = host.unwrap_or_default().parse().map_err(Error::Host)?;
-            converse(&host, &options.server_ca(), identity, plan, printer)
+            reply::follow(converse(&host, options, identity, plan)?, printer)
         }
     }
 }
 
 /// Makes the certificate. The image of a create is not in it: it is streamed.
-fn prepare(options: &Options, request: Request) -> Result<(Identity, Plan), Error> {
+fn prepare(options: &Options, signer: &Signer, request: Request) -> Result<(Identity, Plan), Error> {
     let common_name = request.common_name()?;
     let label: Option<Label> = match common_name.as_str() {
         PATH_ITSELF => None,
@@ -121,9 +138,14 @@ fn prepare(options: &Options, request: Request) -> Result<(Identity, Plan), Erro
     };
     let expected = Expected::of(&request.command);
     let (command, upload) = without_image(request.command);
-    let issuers = pki::certificates(&options.ca())?;
-    let issuer_key = pki::key(&options.ca_key())?;
-    let issuer = Issuer::new(&issuers, &issuer_key).map_err(PkiError::Issue)?;
+    let issuers = pki::certificates(&signer.certificates)?;
+    let issuer_key = pki::key(&signer.key)?;
+    let issuer = Issuer::new(&issuers, &issuer_key).map_err(|error| match error {
+        IssueError::KeyMismatch { .. } => {
+            PkiError::KeyMismatch { certificate: signer.certificates.clone(), key: signer.key.clone() }
+        }
+        error => PkiError::Issue(error),
+    })?;
     let key = pki::new_key(options.key_kind())?;
     let random = SystemRandom::new();
     let validity = Validity::seconds(clock::now(), DIRECT_LEAF_SECONDS).map_err(PkiError::Issue)?;
@@ -156,14 +178,8 @@ fn without_image(command: Command<'static>) -> (Command<'static>, Option<Vec<u8>
 /// What the command of a certificate wants. Without a command the endpoint says what is wrong.
 fn plan_for(command: Option<&Command<'_>>, data: Option<&Path>) -> Result<Plan, Error> {
     let expected = command.map_or(Expected::Done, Expected::of);
-    let not_followed = matches!(
-        command,
-        Some(Command::Unikernel(
-            UnikernelCommand::CreateByDigest(_) | UnikernelCommand::ForceCreateByDigest(_)
-        ))
-    );
     if let Some(command) = command
-        && (not_followed || expected == Expected::Other)
+        && expected == Expected::Other
     {
         return Err(PkiError::NotFollowed { word: command::word(command) }.into());
     }
@@ -174,6 +190,15 @@ fn plan_for(command: Option<&Command<'_>>, data: Option<&Path>) -> Result<Plan, 
             )),
             data,
         ) if config.image.is_empty() => Some(Upload::Image(upload_for(config, data)?)),
+        (
+            Some(Command::Unikernel(
+                UnikernelCommand::CreateByDigest(signed) | UnikernelCommand::ForceCreateByDigest(signed),
+            )),
+            data,
+        ) => {
+            let path = data.ok_or(PkiError::Data(Conflict::Needs("--data (the image)")))?;
+            Some(Upload::Image(by_digest::read(path, signed)?))
+        }
         (Some(Command::Block(BlockCommand::Set { compressed })), Some(path)) => {
             let level = if *compressed { CompressionLevel::BEST } else { CompressionLevel::NONE };
             Some(Upload::Block(BlockData::open(path, level)?))
@@ -201,24 +226,18 @@ fn upload_for(config: &Config<'_>, data: Option<&Path>) -> Result<Vec<u8>, Error
     }
 }
 
-fn converse(
-    host: &Host,
-    server_ca: &Path,
-    identity: Identity,
-    plan: Plan,
-    printer: &mut Printer,
-) -> Result<Exit, Error> {
-    let root = pki::root(server_ca)?;
+fn converse(host: &Host, options: &Options, identity: Identity, plan: Plan) -> Result<Asked, Error> {
+    let root = pki::root(&options.server_ca())?;
     verify(&identity.chain, &root, clock::now(), &NothingRevoked).map_err(PkiError::OwnChain)?;
+    let name = options.server_name.clone();
     let session =
-        albatross_tls::client::connect(root, None, &identity.chain, identity.key).map_err(Error::Tls)?;
+        albatross_tls::client::connect(root, name, &identity.chain, identity.key).map_err(Error::Tls)?;
     let stream = TlsStream::connect(host, session)?;
-    let mut conversation = Conversation::new(stream, plan.expected.limit())?;
-    match plan.upload {
-        Some(Upload::Image(image)) => conversation.send_stream(&image)?,
-        Some(Upload::Block(data)) => data.send(&mut conversation)?,
-        None => {}
+    let progress = Progress::new(options.level());
+    let mut conversation = Conversation::new(Box::new(stream), plan.expected.limit(), progress)?;
+    if let Some(upload) = plan.upload {
+        upload.send(&mut conversation)?;
     }
     // An endpoint answers under the full name, which only the chain knows.
-    reply::follow(&mut conversation, plan.expected, None, printer)
+    Ok(Asked { conversation, expected: plan.expected, header: None })
 }

@@ -8,11 +8,11 @@ use albatross_proto::command::History;
 use albatross_proto::frame::{MAX_ENCODED, MAX_MESSAGE};
 use albatross_proto::{
     BlockCommand, Command, ConsoleCommand, Data, Header, Name, Payload, PolicyCommand, StatisticsCommand,
-    Success, Time, UnikernelCommand, Wire,
+    Success, Text, Time, UnikernelCommand, Wire,
 };
 
 use crate::clock;
-use crate::conversation::{Conversation, ConversationError, Stream};
+use crate::conversation::{Conversation, ConversationError};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::files::{self, NewFile, PUBLIC_MODE};
@@ -28,6 +28,10 @@ pub(crate) enum Expected {
     Lines,
     /// The same with statistics.
     Statistics,
+    /// The same with what happened.
+    Events,
+    /// What is on record.
+    Statuses,
     Policies,
     Unikernels,
     Image,
@@ -53,9 +57,9 @@ impl Expected {
             Command::Unikernel(UnikernelCommand::Get(_)) => Self::Image,
             Command::Block(BlockCommand::Info) => Self::BlockDevices,
             Command::Block(BlockCommand::Dump(_)) => Self::Content,
-            Command::Unikernel(UnikernelCommand::Status)
-            | Command::Block(BlockCommand::DumpOld(_))
-            | Command::Log(_) => Self::Other,
+            Command::Log(_) => Self::Events,
+            Command::Unikernel(UnikernelCommand::Status) => Self::Statuses,
+            Command::Block(BlockCommand::DumpOld(_)) => Self::Other,
             _ => Self::Done,
         }
     }
@@ -63,9 +67,10 @@ impl Expected {
     /// Whether `success` is such an answer.
     const fn is(self, success: &Success<'_>) -> bool {
         match self {
-            Self::Done | Self::Lines | Self::Statistics => {
+            Self::Done | Self::Lines | Self::Statistics | Self::Events => {
                 matches!(success, Success::Empty | Success::Text(_))
             }
+            Self::Statuses => matches!(success, Success::Status(_)),
             Self::Policies => matches!(success, Success::Policies(_)),
             Self::Unikernels => {
                 matches!(success, Success::Info(_) | Success::InfoV5(_) | Success::InfoV4(_))
@@ -83,6 +88,7 @@ impl Expected {
         match self {
             Self::Lines => matches!(data, Data::Console { .. }),
             Self::Statistics => matches!(data, Data::Statistics(_)),
+            Self::Events => matches!(data, Data::Log(_)),
             _ => false,
         }
     }
@@ -96,45 +102,133 @@ impl Expected {
     }
 
     /// Whether the conversation goes on after the first reply.
+    const fn goes_on(self) -> bool {
+        self.is_subscription() || matches!(self, Self::Content)
+    }
+
+    /// Whether what comes has no end of its own: the user ends it.
     const fn is_subscription(self) -> bool {
-        matches!(self, Self::Lines | Self::Statistics | Self::Content)
+        matches!(self, Self::Lines | Self::Statistics | Self::Events)
     }
 }
 
-/// Receives and prints what answers a command. `header` is what the first reply must repeat, where that
-/// is known: an endpoint answers under the full name.
+/// A command that was sent, whose reply is to come.
+pub(crate) struct Asked {
+    pub(crate) conversation: Conversation,
+    pub(crate) expected: Expected,
+    /// What the first reply must repeat, where that is known: an endpoint answers under the full name.
+    pub(crate) header: Option<Header>,
+}
+
+/// One reply.
+pub(crate) struct Answer {
+    /// The name that it is about.
+    pub(crate) name: Name,
+    /// What was wanted, or why it is not to be had.
+    pub(crate) result: Result<Success<'static>, Text>,
+}
+
+impl Asked {
+    /// The first reply, where it is all that comes.
+    ///
+    /// # Errors
+    /// Those of the conversation.
+    pub(crate) fn answer(mut self) -> Result<Answer, Error> {
+        let Some(frame) = self.conversation.receive()? else { return Err(self.no_reply()) };
+        let wire = self.decode(&frame)?;
+        let name = wire.header.name;
+        let result = match wire.payload {
+            Payload::Failure(text) => Err(text),
+            Payload::Success(success) if self.expected.is(&success) => Ok(owned(success)?),
+            payload => return Err(unexpected(&payload).into()),
+        };
+        Ok(Answer { name, result })
+    }
+
+    fn decode<'a>(&self, frame: &'a [u8]) -> Result<Wire<'a>, Error> {
+        let wire = Wire::decode(frame).map_err(ConversationError::Undecodable)?;
+        match &self.header {
+            Some(header) if *header != wire.header => {
+                Err(ConversationError::Unexpected("a reply to another command").into())
+            }
+            _ => Ok(wire),
+        }
+    }
+
+    fn no_reply(&mut self) -> Error {
+        ConversationError::NoReply { write: self.conversation.take_write_error() }.into()
+    }
+}
+
+/// The lists that are asked for by [`Asked::answer`] are of their own anyway.
+fn owned(success: Success<'_>) -> Result<Success<'static>, ConversationError> {
+    match success {
+        Success::Info(list) => Ok(Success::Info(list)),
+        Success::InfoV5(list) => Ok(Success::InfoV5(list)),
+        Success::InfoV4(list) => Ok(Success::InfoV4(list)),
+        Success::Status(list) => Ok(Success::Status(list)),
+        Success::Text(text) => Ok(Success::Text(text)),
+        Success::Empty => Ok(Success::Empty),
+        _ => Err(ConversationError::Unexpected("the reply to another command")),
+    }
+}
+
+const fn unexpected(payload: &Payload<'_>) -> ConversationError {
+    ConversationError::Unexpected(match payload {
+        Payload::Success(_) => "the reply to another command",
+        Payload::Data(_) => "data",
+        Payload::Command(_) => "a command",
+        Payload::Failure(_) => "a second reply",
+    })
+}
+
+/// Receives and prints what answers a command. What has no end ends well where the user ends it.
 ///
 /// # Errors
 /// Those of the conversation, of printing, and of writing files.
-pub(crate) fn follow<S: Stream>(
-    conversation: &mut Conversation<S>,
-    expected: Expected,
-    header: Option<&Header>,
-    printer: &mut Printer,
-) -> Result<Exit, Error> {
+pub(crate) fn follow(mut asked: Asked, printer: &Printer) -> Result<Exit, Error> {
     let mut answered = false;
-    let mut dump: Option<Dump> = None;
-    while let Some(frame) = conversation.receive()? {
-        let wire = Wire::decode(&frame).map_err(ConversationError::Undecodable)?;
-        if !answered && header.is_some_and(|header| *header != wire.header) {
-            return Err(ConversationError::Unexpected("a reply to another command").into());
+    let followed = receive_all(&mut asked, &mut answered, printer);
+    match followed {
+        Err(Error::Conversation(ConversationError::Interrupted(_)))
+            if answered && asked.expected.is_subscription() =>
+        {
+            Ok(Exit::Success)
         }
+        other => other,
+    }
+}
+
+fn receive_all(asked: &mut Asked, answered: &mut bool, printer: &Printer) -> Result<Exit, Error> {
+    let expected = asked.expected;
+    let mut dump: Option<Dump> = None;
+    if matches!(expected, Expected::Image | Expected::Content) {
+        asked.conversation.progress.expect(None);
+    }
+    while let Some(frame) = asked.conversation.receive()? {
+        // Only the first reply repeats the header.
+        let wire = match *answered {
+            true => Wire::decode(&frame).map_err(ConversationError::Undecodable)?,
+            false => asked.decode(&frame)?,
+        };
         match wire.payload {
             Payload::Failure(text) => {
+                asked.conversation.progress.finish();
                 printer.failure(&wire.header.name, &text)?;
                 return Ok(Exit::CommandFailed);
             }
-            Payload::Success(success) if !answered => {
+            Payload::Success(success) if !*answered => {
                 if !expected.is(&success) {
                     return Err(ConversationError::Unexpected("the reply to another command").into());
                 }
                 if let Success::BlockDeviceImage { compressed } = success {
                     dump = Some(Dump::begin(&wire.header.name, compressed)?);
                 } else {
+                    asked.conversation.progress.finish();
                     accept(&wire.header.name, success, printer)?;
                 }
-                answered = true;
-                if !expected.is_subscription() {
+                *answered = true;
+                if !expected.goes_on() {
                     return Ok(Exit::Success);
                 }
             }
@@ -142,24 +236,26 @@ pub(crate) fn follow<S: Stream>(
                 dump.as_mut().map_or(Ok(()), |dump| dump.write(&octets))?;
             }
             Payload::Data(Data::Block(None)) if dump.is_some() => {
+                asked.conversation.progress.finish();
                 dump.take().map_or(Ok(()), |dump| dump.finish(printer))?;
                 return Ok(Exit::Success);
             }
-            Payload::Data(data) if answered && expected.takes(&data) => {
+            Payload::Data(data) if *answered && expected.takes(&data) => {
                 printer.data(&wire.header.name, &data)?;
             }
-            Payload::Success(_) => return Err(ConversationError::Unexpected("a second reply").into()),
-            Payload::Data(_) => return Err(ConversationError::Unexpected("data").into()),
-            Payload::Command(_) => return Err(ConversationError::Unexpected("a command").into()),
+            Payload::Success(_) if *answered => {
+                return Err(ConversationError::Unexpected("a second reply").into());
+            }
+            payload => return Err(unexpected(&payload).into()),
         }
     }
     if dump.is_some() {
         return Err(ConversationError::CutOff.into());
     }
-    if answered {
+    if *answered {
         return Ok(Exit::Success);
     }
-    Err(ConversationError::NoReply { write: conversation.take_write_error() }.into())
+    Err(asked.no_reply())
 }
 
 /// The content of a block device on its way into a file.
@@ -192,7 +288,7 @@ impl Dump {
 }
 
 /// Prints a success; an image goes into a file.
-fn accept(name: &Name, success: Success<'_>, printer: &mut Printer) -> Result<(), Error> {
+fn accept(name: &Name, success: Success<'_>, printer: &Printer) -> Result<(), Error> {
     match success {
         Success::UnikernelImage { compressed, image } => {
             let inflated = match compressed {
@@ -210,7 +306,7 @@ fn accept(name: &Name, success: Success<'_>, printer: &mut Printer) -> Result<()
 
 /// Where the image of a unikernel or the content of a block device goes: `$TMPDIR/NAME.TIME`. The name comes from the server, but as a
 /// [`Name`] it contains `:` and nothing that a file system takes for more than a character.
-fn image_file(name: &Name, time: Time) -> PathBuf {
+pub(crate) fn image_file(name: &Name, time: Time) -> PathBuf {
     std::env::temp_dir().join(format!("{name}.{time}"))
 }
 

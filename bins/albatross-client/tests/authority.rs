@@ -11,7 +11,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use albatross_core::authority::Authority;
 use albatross_core::certificate::{Certificate, NothingRevoked, Root, pem, verify, verify_server};
@@ -256,4 +256,87 @@ fn a_request_carries_what_was_asked() {
     assert_eq!(fs::read_to_string(directory.path().join("a.key")).unwrap(), "no key");
     let outcome = run(directory.path(), &["destroy", "foo:a", "--csr"]);
     assert!(outcome.code == 124 && outcome.stdout.contains("has a path"), "{outcome:?}");
+}
+
+/// The folders of recorded chains whose name begins so.
+fn recorded(beginning: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/vectors/chain");
+    let folders = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    folders.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(beginning)).collect()
+}
+
+#[test]
+fn keys_and_certificates_of_the_ocaml_client_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let mut kinds = 0;
+    for folder in recorded("cli-").into_iter().filter(|folder| folder.join("leaf.key").exists()) {
+        let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        fs::write(place.join("content"), [0; 512]).unwrap();
+        let (chain, key) = (file("chain.pem"), file("leaf.key"));
+        let mut words = vec!["certificate", &chain, &key, "-d", "-"];
+        if folder.ends_with("cli-ed25519-block-set") {
+            words.extend(["--data", "content"]);
+        }
+        let outcome = run(place, &words);
+        assert_eq!(outcome.code, 121, "{folder:?}: {outcome:?}");
+        assert!(outcome.stdout.starts_with("-----BEGIN CERTIFICATE-----"), "{outcome:?}");
+        kinds += usize::from(folder.to_string_lossy().contains("-info"));
+    }
+    assert!(kinds >= 5, "every kind of key: {kinds}");
+    // Its authority goes on here: the intermediate signs a request, and a command on the spot.
+    let root = &recorded("_cli-ed25519-root")[0];
+    for name in ["alice.pem", "alice.key"] {
+        fs::copy(root.join(name), place.join(name)).unwrap();
+    }
+    succeed(place, &["info", "-n", "hello", "--csr"]);
+    succeed(place, &["sign", "alice.pem", "alice.db", "alice.key", "hello.req"]);
+    let outcome =
+        run(place, &["info", "-n", "hello", "-d", "-", "--ca", "alice.pem", "--ca-key", "alice.key"]);
+    assert_eq!((outcome.code, outcome.stdout.matches("BEGIN").count()), (121, 2), "{outcome:?}");
+    succeed(place, &["revoke", "alice.pem", "alice.db", "alice.key", "hello"]);
+}
+
+#[test]
+fn openssl_reads_ours_and_we_read_its() {
+    if !has_openssl() {
+        return;
+    }
+    for kind in ["ed25519", "p256", "p384", "p521", "rsa2048"] {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path();
+        let algorithm = match kind {
+            "ed25519" => vec!["-algorithm", "ed25519"],
+            "rsa2048" => vec!["-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:2048"],
+            "p256" => vec!["-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            "p384" => vec!["-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+            _ => vec!["-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"],
+        };
+        // A key of openssl's is the authority's, the server's is our own.
+        openssl(place, &[&["genpkey", "-out", "ca.key"], algorithm.as_slice()].concat());
+        succeed(place, &["generate", "ca", "ca.db", "--server", "localhost", "--key-type", kind]);
+        openssl(place, &["pkey", "-in", "localhost.key", "-noout", "-check"]);
+        openssl(place, &["verify", "-CAfile", "cacert.pem", "-purpose", "sslserver", "localhost.pem"]);
+        openssl(place, &[&["genpkey", "-out", "hello.key"], algorithm.as_slice()].concat());
+        succeed(place, &["info", "-n", "hello", "--csr"]);
+        openssl(place, &["req", "-in", "hello.req", "-verify", "-noout"]);
+        succeed(place, &["sign", "cacert.pem", "ca.db", "ca.key", "hello.req"]);
+        openssl(place, &["verify", "-CAfile", "cacert.pem", "-purpose", "sslclient", "hello.pem"]);
+        succeed(place, &["verify", "cacert.pem", "hello.pem"]);
+        succeed(place, &["revoke", "cacert.pem", "ca.db", "ca.key", "hello"]);
+        openssl(place, &["crl", "-in", "cacert.crl", "-CAfile", "cacert.pem", "-noout"]);
+        fs::write(
+            place.join("both.pem"),
+            [fs::read(place.join("cacert.pem")).unwrap(), fs::read(place.join("cacert.crl")).unwrap()]
+                .concat(),
+        )
+        .unwrap();
+        let refused = std::process::Command::new("openssl")
+            .args(["verify", "-crl_check", "-CAfile", "both.pem", "hello.pem"])
+            .current_dir(place)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && text.contains("certificate revoked"), "{kind}: {text}");
+    }
 }

@@ -17,9 +17,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
 
+use albatross_driver::signals::Signal;
+use albatross_proto::log::{Event, LogCommand, LogEntry, Session};
+use albatross_proto::reply::{Exit, Info, State, Status};
 use albatross_proto::{
-    Arguments, BlockCommand, Command, Config, ConsoleCommand, Data, Header, Int, Name, NetDevice, Payload,
-    Policy, PolicyCommand, Success, Time, Typ, UnikernelCommand, Wire, command::History,
+    Arguments, BlockCommand, Command, Config, ConsoleCommand, Data, FailBehaviour, Header, Int, Name,
+    NetDevice, Payload, Policy, PolicyCommand, Success, Time, Typ, UnikernelCommand, Wire, command::History,
 };
 use common::{Outcome, finish, image, read_frame, reply, run, start, write_frame};
 
@@ -224,7 +227,8 @@ fn no_daemon_at_all() {
     let path = directory.path().to_str().unwrap();
     let outcome = run(directory.path(), &["info", "--tmpdir", path]);
     assert_eq!(outcome.code, 122);
-    assert!(outcome.stdout.contains("util/vmmd.sock"), "{outcome:?}");
+    let says = ["util/vmmd.sock", "is the daemon running, and are its sockets there (--tmpdir)?"];
+    assert!(says.iter().all(|text| outcome.stdout.contains(text)), "{outcome:?}");
     for (words, socket) in [(&["console", "a"], "util/console.sock"), (&["stats", "-v"], "util/stat.sock")] {
         let mut all = words.to_vec();
         let tmpdir = format!("--tmpdir={path}");
@@ -329,7 +333,7 @@ fn an_image_is_fetched_into_a_file() {
 #[test]
 fn mistakes_go_to_standard_error() {
     let directory = tempfile::tempdir().unwrap();
-    for words in [&["info", "--unknown"][..], &[], &["update", "a"], &["info", "--csr", "-d", "host"]] {
+    for words in [&["info", "--unknown"][..], &[], &["updat", "a"], &["info", "--csr", "-d", "host"]] {
         let outcome = run(directory.path(), words);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (124, ""), "{words:?}");
         assert!(outcome.stderr.starts_with("albatross-client: "), "{outcome:?}");
@@ -437,4 +441,198 @@ fn what_is_set_follows_as_a_stream_and_an_early_answer_counts() {
     assert_eq!(outcome.code, 124, "{}", text(&outcome));
     let outcome = run(directory.path(), &["create-block", "data", "1", "--data", "file", "--csr"]);
     assert!(outcome.code == 124 && text(&outcome).contains("two commands"), "{}", text(&outcome));
+}
+
+/// A daemon on a socket of `directory` that serves as many connections as `serve` has parts.
+fn serve(directory: &Path, parts: Vec<fn(&mut UnixStream, Wire<'static>)>) -> thread::JoinHandle<()> {
+    let listener = UnixListener::bind(directory.join("test.sock")).unwrap();
+    thread::spawn(move || {
+        for part in parts {
+            let (mut stream, _) = listener.accept().unwrap();
+            let frame = read_frame(&mut stream).leak();
+            part(&mut stream, Wire::decode(frame).unwrap());
+        }
+    })
+}
+
+fn running(stream: &mut UnixStream, wire: Wire<'static>) {
+    assert_eq!(wire.payload, Payload::Command(Command::Unikernel(UnikernelCommand::Info)));
+    let info = Info {
+        typ: Typ::Solo5,
+        startup: None,
+        fail_behaviour: FailBehaviour::Quit,
+        cpuids: [Int::ZERO].into(),
+        memory: Int::from(32),
+        digest: [0xab_u8; 32].as_slice().into(),
+        block_devices: Vec::new(),
+        net_devices: Vec::new(),
+        argv: Some(vec!["secret".into()]),
+        started: Time::from_unix(1_769_860_800, 0).unwrap(),
+        cpus: Int::ONE,
+        linux_boot_partition: None,
+    };
+    let list = vec![("foo:runs".parse().unwrap(), info)];
+    reply(stream, &wire.header, Payload::Success(Success::Info(list)));
+}
+
+fn on_record(stream: &mut UnixStream, wire: Wire<'static>) {
+    assert_eq!(wire.payload, Payload::Command(Command::Unikernel(UnikernelCommand::Status)));
+    let since = Time::from_unix(1_769_860_800, 0).unwrap();
+    let status = |state, restarts, pid, last_exit| Status { state, since, restarts, pid, last_exit };
+    let why = "no bridge\x1b[2J".into();
+    let list = vec![
+        ("foo:runs".parse().unwrap(), status(State::Running, Int::from(2), Some(Int::from(77)), None)),
+        (
+            "foo:waits".parse().unwrap(),
+            status(State::Failed(why), Int::ZERO, None, Some(Exit::Exited(Int::ONE))),
+        ),
+    ];
+    reply(stream, &wire.header, Payload::Success(Success::Status(list)));
+}
+
+#[test]
+fn info_shows_what_is_on_record_where_the_daemon_knows_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = serve(directory.path(), vec![running, on_record, running, on_record]);
+    let outcome = run(directory.path(), &["--socket", "test.sock", "info"]);
+    daemon_lines(
+        &outcome,
+        &["foo:runs solo5 ", " running since 2026-01-31T12:00:00-00:00 pid 77 restarts 2"],
+        2,
+    );
+    daemon_lines(&outcome, &["foo:waits not started: no bridge\\x1b[2J since ", "last ended by exit 1"], 2);
+    assert!(!outcome.stdout.contains("secret"), "{outcome:?}");
+    let outcome = run(directory.path(), &["--socket", "test.sock", "info", "--json"]);
+    let objects: Vec<serde_json::Value> =
+        outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects[0]["status"]["pid"], 77, "{outcome:?}");
+    assert_eq!((&objects[0]["type"], &objects[1]["type"]), (&"unikernel".into(), &"status".into()));
+    assert_eq!(objects[1]["last_exit"]["exited"], 1);
+    daemon.join().unwrap();
+    // A daemon that does not know the question closes, or refuses.
+    for part in [
+        (|_: &mut UnixStream, _: Wire<'static>| ()) as fn(&mut UnixStream, Wire<'static>),
+        |stream: &mut UnixStream, wire: Wire<'static>| {
+            reply(stream, &wire.header, Payload::Failure("unknown command".into()));
+        },
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let daemon = serve(directory.path(), vec![running, part]);
+        let outcome = run(directory.path(), &["--socket", "test.sock", "info"]);
+        daemon_lines(&outcome, &["foo:runs solo5 "], 1);
+        daemon.join().unwrap();
+    }
+}
+
+/// Success, with so many lines, of which one has all of `parts`.
+fn daemon_lines(outcome: &Outcome, parts: &[&str], lines: usize) {
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, lines), "{outcome:?}");
+    let has = |line: &str| parts.iter().all(|part| line.contains(part));
+    assert!(outcome.stdout.lines().any(has), "{parts:?}: {outcome:?}");
+}
+
+#[test]
+fn what_happens_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let outcome = converse(directory.path(), &["log", "--since", "2026-01-31"], |stream, wire| {
+        let since = History::Since("2026-01-31".parse().unwrap());
+        assert_eq!(wire.payload, Payload::Command(Command::Log(LogCommand(since))));
+        reply(stream, &wire.header, Payload::Success(Success::Empty));
+        let session = Session { address: "10.0.0.1\x1b".into(), serial: [0_u8, 0xff].as_slice().into() };
+        for (name, event) in [
+            (":", Event::DaemonStarted),
+            ("foo:", Event::Login(session)),
+            ("foo:a", Event::Command { command: "create".into(), failure: Some("no".into()) }),
+            ("foo:a", Event::UnikernelStopped { pid: Int::from(7), exit: Exit::Signalled(Int::from(9)) }),
+        ] {
+            let timestamp = Time::from_unix(1_769_860_800, 0).unwrap();
+            let data = Data::Log(LogEntry { timestamp, event });
+            reply(stream, &Header::new(0, name.parse().unwrap()), Payload::Data(data));
+        }
+    });
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let time = "2026-01-31T12:00:00-00:00";
+    assert_eq!(
+        lines[1..],
+        [
+            format!("log {time} :: the log begins"),
+            format!("log {time} foo:: login from 10.0.0.1\\x1b serial 00ff"),
+            format!("log {time} foo:a: create failed: no"),
+            format!("log {time} foo:a: pid 7 ended by signal 9"),
+        ]
+    );
+}
+
+#[test]
+fn an_image_by_digest_follows_its_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = image("spt-net-service.elf");
+    let content = fs::read(&file).unwrap();
+    let words = ["create", "a:b", file.to_str().unwrap(), "--by-digest", "--net", "service"];
+    let outcome = converse(directory.path(), &words, move |stream, wire| {
+        let mut came = Vec::new();
+        loop {
+            let chunk = read_frame(stream);
+            if chunk.is_empty() {
+                break;
+            }
+            came.extend(chunk);
+        }
+        assert_eq!(came, content);
+        let Payload::Command(Command::Unikernel(UnikernelCommand::CreateByDigest(signed))) = wire.payload
+        else {
+            panic!("{:?}", wire.payload);
+        };
+        assert_eq!(signed.sha256, albatross_core::image::digest(&content));
+        assert_eq!(signed.size.get(), i64::try_from(content.len()).unwrap());
+        assert!(!signed.config.compressed && signed.config.image.is_empty());
+        reply(stream, &wire.header, Payload::Success(Success::Text("created unikernel".into())));
+    });
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+/// Starts the client against a daemon that answers with `payloads` and then waits; `act` is given the client
+/// when that much is sent, and the outcome is what comes then.
+fn interrupt(directory: &Path, words: &[&str], payloads: Vec<Payload<'static>>, signal: Signal) -> Outcome {
+    let listener = UnixListener::bind(directory.join("test.sock")).unwrap();
+    let mut all = vec!["--socket", "test.sock"];
+    all.extend(words);
+    let mut child = start(directory, &all);
+    let (mut stream, _) = listener.accept().unwrap();
+    let wire = Wire::decode(read_frame(&mut stream).leak()).unwrap();
+    let is_console = matches!(wire.payload, Payload::Command(Command::Console(_)));
+    for payload in payloads {
+        reply(&mut stream, &wire.header, payload);
+    }
+    if is_console {
+        // It has the answer when it has said so.
+        let mut line = [0; 1];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    } else {
+        // It is at it when there is the beginning of a file.
+        while fs::read_dir(directory).unwrap().count() < 2 {
+            thread::yield_now();
+        }
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+    finish(child)
+}
+
+#[test]
+fn what_has_no_end_is_ended_by_the_user() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let directory = tempfile::tempdir().unwrap();
+        let subscribed = Payload::Success(Success::Text("subscribed".into()));
+        let outcome = interrupt(directory.path(), &["console", "a:b"], vec![subscribed], signal);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+    }
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let directory = tempfile::tempdir().unwrap();
+        let outcome =
+            interrupt(directory.path(), &["dump-block", "a:data"], vec![PLAIN, part(b"half")], signal);
+        assert_eq!(outcome.code, code, "{outcome:?}");
+        // Nothing is left of what is not whole.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 }

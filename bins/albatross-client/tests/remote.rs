@@ -19,6 +19,8 @@ use std::thread;
 use albatross_core::authority::Authority;
 use albatross_core::certificate::{Certificate, NothingRevoked, Root, pem, verify};
 use albatross_core::issue::KeyPair;
+use albatross_core::revocation::RevocationList;
+use albatross_proto::command::RevocationCommand;
 use albatross_proto::{Command, Data, Header, Payload, Success, Time, UnikernelCommand};
 use albatross_tls::schemes::SigningKey;
 use common::{Outcome, image, read_frame, reply, run, succeed};
@@ -342,4 +344,104 @@ fn servers_that_refuse_or_say_nothing() {
         _ = stream.sock.read(&mut [0; 1024]);
     });
     assert_eq!(outcome.code, 121, "{outcome:?}");
+}
+
+/// Runs the client with `-d` to a server that is expected to be refused.
+fn refused(directory: &Path, words: &[&str]) -> Outcome {
+    converse(directory, words, server(directory, "server", true), |stream| {
+        _ = stream.conn.complete_io(&mut stream.sock);
+    })
+}
+
+#[test]
+fn a_small_request_covers_an_image_that_is_streamed() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_owned();
+    authority(&place, "ed25519");
+    let mut content = fs::read(image("spt-no-devices.elf")).unwrap();
+    content.extend((0_u32..100_000).flat_map(u32::to_le_bytes));
+    fs::write(place.join("image"), &content).unwrap();
+    let outcome = succeed(&place, &["create", "hello", "image", "--by-digest", "--csr"]);
+    assert!(outcome.stdout.contains("certificate --data takes it"), "{outcome:?}");
+    succeed(&place, &["sign", "alice.pem", "db", "alice.key", "hello.req"]);
+    assert!(fs::metadata(place.join("hello.pem")).unwrap().len() < 4096);
+    let words = ["certificate", "hello.pem", "hello.key", "--data", "image"];
+    let outcome = converse(&place, &words, server(&place, "server", true), {
+        let (place, content) = (place.clone(), content.clone());
+        move |stream| {
+            let (header, command) = handshake(stream, &place);
+            let Command::Unikernel(UnikernelCommand::CreateByDigest(signed)) = command else { panic!() };
+            let came = read_stream(stream);
+            assert!(came == content && signed.sha256 == albatross_core::image::digest(&came));
+            reply(stream, &header, Payload::Success(Success::Text("created unikernel".into())));
+        }
+    });
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    // Another image, or none, is not even sent.
+    content.push(0);
+    fs::write(place.join("other"), &content).unwrap();
+    for (data, why) in
+        [(&["--data", "other"][..], "is not the image that was signed"), (&[], "--data (the image)")]
+    {
+        let words = [&["certificate", "hello.pem", "hello.key", "-dlocalhost:1"], data].concat();
+        let outcome = run(&place, &words);
+        assert!(outcome.code == 124 && outcome.stdout.contains(why), "{outcome:?}");
+    }
+}
+
+#[test]
+fn the_name_of_a_server_is_checked_where_it_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_owned();
+    authority(&place, "ed25519");
+    succeed(&place, &["generate", "root", "db", "--server", "host.example"]);
+    let info = |name: &'static str| {
+        let words = ["info", "--server-name", name];
+        converse(&place, &words, server(&place, "host.example", true), {
+            let place = place.clone();
+            move |stream| {
+                if stream.conn.complete_io(&mut stream.sock).is_ok() && !stream.conn.is_handshaking() {
+                    let (header, _) = handshake(stream, &place);
+                    reply(stream, &header, Payload::Success(Success::Info(Vec::new())));
+                }
+            }
+        })
+    };
+    assert_eq!(info("host.example").code, 0);
+    let outcome = info("other.example");
+    assert!(outcome.code == 120 && outcome.stdout.contains("other.example"), "{outcome:?}");
+    // A certificate without any name of a host.
+    assert_eq!(refused(&place, &["info", "--server-name", "server"]).code, 120);
+}
+
+#[test]
+fn a_list_is_installed_by_who_made_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_owned();
+    authority(&place, "ed25519");
+    let words = ["revoke", "cacert.pem", "db", "root.key", "alice"];
+    let installed = |words: &[&str], answer: Payload<'static>| {
+        converse(&place, words, server(&place, "server", true), {
+            let place = place.clone();
+            move |stream| {
+                let (header, command) = handshake(stream, &place);
+                let Command::Revocation(RevocationCommand::Install(list)) = command else { panic!() };
+                let text = fs::read(place.join("cacert.crl")).unwrap();
+                assert_eq!(RevocationList::der_from_pem(&text, 1 << 20).unwrap(), *list);
+                assert_eq!(header.name.to_string(), ":");
+                reply(stream, &header, answer);
+            }
+        })
+    };
+    let outcome = installed(&words, Payload::Success(Success::Empty));
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert!(outcome.stdout.starts_with("revoked ") && outcome.stdout.contains(" alice\n"), "{outcome:?}");
+    // It is kept where it is not accepted, and can be installed later.
+    let outcome = installed(&words[..4], Payload::Failure("no room".into()));
+    assert!(outcome.code == 117 && outcome.stdout.contains("installs it"), "{outcome:?}");
+    let outcome = run(&place, &[&words[..4], &["-d", "127.0.0.1:1"]].concat());
+    assert_eq!(outcome.code, 122, "{outcome:?}");
+    let list = RevocationList::der_from_pem(&fs::read(place.join("cacert.crl")).unwrap(), 1 << 20).unwrap();
+    let list = RevocationList::from_vec(list, 1 << 20).unwrap();
+    assert_eq!((list.len(), list.number().to_string()), (1, "3".to_owned()));
 }

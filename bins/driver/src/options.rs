@@ -11,6 +11,7 @@
 
 mod daemon;
 mod normal;
+mod similar;
 #[cfg(test)]
 mod tests;
 

@@ -15,6 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 #[derive(Debug)]
 pub struct Signals {
     descriptor: SignalFd,
+    mask: SigSet,
 }
 
 impl Signals {
@@ -26,7 +27,7 @@ impl Signals {
         let mask: SigSet = signals.iter().copied().collect();
         mask.thread_block()?;
         let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { descriptor })
+        Ok(Self { descriptor, mask })
     }
 
     /// SIGTERM, SIGINT and SIGHUP: what asks a daemon to end, or to reopen its files where it has some.
@@ -35,6 +36,12 @@ impl Signals {
     /// Those of the system calls.
     pub fn termination() -> io::Result<Self> {
         Self::new(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+    }
+
+    /// Lets these signals interrupt this thread again. One that came and was not read does so now.
+    pub fn release(self) {
+        // Of a mask that is one, nothing can go wrong.
+        _ = self.mask.thread_unblock();
     }
 
     /// The next signal that came, if any. Several of one kind may have become one.

@@ -8,12 +8,14 @@
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
 //! | `systemd` | shows albatrossd as a unit of a real systemd, in a virtual machine |
+//! | `pages` | writes completions for shells and the manual page of the client |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
 
 mod api;
 mod fuzz;
 mod links;
 mod measure;
+mod pages;
 mod papers;
 mod quickstart;
 mod systemd;
@@ -41,6 +43,7 @@ enum Command {
     Measure(Measure),
     Links(Links),
     Systemd(Systemd),
+    Pages(Pages),
     Fuzz(Fuzz),
     Api(Api),
 }
@@ -88,6 +91,15 @@ struct Systemd {
     kvm: bool,
 }
 
+/// Writes completions for bash, zsh and fish and the manual page of the client, as they lie below /usr/share.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "pages")]
+struct Pages {
+    /// where to
+    #[argh(positional, arg_name = "FOLDER")]
+    folder: PathBuf,
+}
+
 /// Runs every fuzz target, all together so many times. Needs cargo-fuzz.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "fuzz")]
@@ -124,6 +136,7 @@ fn main() -> ExitCode {
         Command::Measure(Measure { count }) => measure::run(count),
         Command::Links(Links {}) => links::run(),
         Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),
+        Command::Pages(Pages { folder }) => pages::run(&folder),
         Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {
             fuzz::run(executions, seconds, corpus.as_deref(), only.as_deref())

@@ -9,7 +9,9 @@ use albatross_driver::options::Early;
 use albatross_proto::MacAddress;
 
 use super::*;
-use crate::options::{Conflict, Options, PROGRAM};
+use crate::options::{Conflict, Options, PROGRAM_NAME, Role, program};
+
+const PROGRAM: albatross_driver::options::Program = program(PROGRAM_NAME);
 
 /// The words of a command line; `%` stands for a blank within a word, `~` for an empty word.
 fn words(line: &str) -> impl Iterator<Item = OsString> {
@@ -400,20 +402,29 @@ fn what_is_not_there_is_refused() {
         "",
         "inf",
         "infos",
-        "update hello",
-        "log",
+        "update",
+        "update hello --csr",
+        "update hello -d -",
+        "update hello --socket -",
         "verify a",
         "decode",
-        "revoke a b c d",
-        "inspect-dump",
-        "extract-dump foo",
+        "revoke a b",
+        "revoke a b c d --csr",
+        "revoke a b c d --ca x",
+        "revoke a b c d --server-ca x",
+        "revoke a b c d --number 0",
+        "revoke a b c d --reason whim",
+        "inspect-dump -d host",
+        "extract-dump",
+        "log --csr -d host",
         "info --nam foo",
         "info --unknown",
         "info -x",
         "info -n",
         "info --json=yes",
         "info --verbosity loud",
-        "create a b --by-digest",
+        "create a b --by-digest --compression-level 9",
+        "info --server-name host",
         "info --tmpdir",
     ] {
         mistake(line);
@@ -428,4 +439,85 @@ fn logging() {
     assert_eq!(parse("-v info --verbose").level(), Level::Debug);
     assert_eq!(parse("info -q").level(), Level::Quiet);
     assert_eq!(parse("info --verbosity=error --color=never").level(), Level::Error);
+}
+
+#[test]
+fn the_log() {
+    let log = |history| Command::Log(LogCommand(history));
+    assert_eq!(sent("log"), (":".to_owned(), log(History::Count(int(20)))));
+    assert_eq!(sent("log -n foo: --count=-1"), ("foo:".to_owned(), log(History::Count(int(-1)))));
+    let since = History::Since("2026-01-31T00:00:00Z".parse().unwrap());
+    assert_eq!(sent("log --count 5 --since 2026-01-31"), (":".to_owned(), log(since)));
+}
+
+#[test]
+fn what_an_update_asks_first() {
+    for line in ["update foo:hello", "update --dry-run foo:hello", "update foo:hello --dryrun"] {
+        let expected = ("foo:hello".to_owned(), Command::Unikernel(UnikernelCommand::Info));
+        assert_eq!(sent(line), expected, "{line}");
+    }
+    let error = try_request("update foo:").unwrap_err();
+    assert!(matches!(error, Error::Command(CommandError::LabelNeeded(_))), "{error}");
+}
+
+#[test]
+fn what_may_have_been_meant() {
+    for (line, meant) in [
+        ("craete a b", "did you mean 'create'?"),
+        ("create_blok a 1", "did you mean 'create-block'?"),
+        ("info --destinaton host", "did you mean '--destination'?"),
+        ("create a b --exit-cod 3", "did you mean '--exit-code'?"),
+        ("add-policy a 1 --netwrok x", "did you mean '--network'?"),
+        ("add-policy a 1 --brigde x", "did you mean '--bridge'?"),
+    ] {
+        let text = mistake(line);
+        assert!(text.contains(meant), "{line}: {text}");
+    }
+    assert!(!mistake("frobnicate").contains("did you mean"));
+}
+
+/// The options of a program of another name.
+fn in_role(role: Role, line: &str) -> Result<Options, Conflict> {
+    let parsed = program(role.name()).try_parse(words(line));
+    let mut options: Options = parsed.unwrap_or_else(|early| panic!("{line}: {early}"));
+    role.fix(&mut options).and_then(|()| options.check()).map(|()| options)
+}
+
+#[test]
+fn the_older_programs_have_their_destination_fixed() {
+    for (program, role) in [
+        ("albatross-client", Role::Client),
+        ("/usr/bin/albatross-client-local", Role::Local),
+        ("albatross_client_remote_tls", Role::RemoteTls),
+        ("./albatross-client-bistro", Role::Bistro),
+        ("albatross-provision_request", Role::Request),
+        ("albatross-provision-ca", Role::Authority),
+        ("something", Role::Client),
+    ] {
+        assert_eq!(Role::of(program.as_ref()), role);
+    }
+    let to = |role, line| in_role(role, line).map(|options| options.destination());
+    let remote = |host: &str| Ok(Destination::Remote(host.to_owned()));
+    assert_eq!(to(Role::Local, "add_policy alice 1"), Ok(Destination::Local));
+    assert_eq!(to(Role::Bistro, "info"), remote("localhost:1025"));
+    assert_eq!(to(Role::Bistro, "create_block data 1 -d host"), remote("host"));
+    assert_eq!(to(Role::Request, "add_policy alice 1"), Ok(Destination::Request));
+    for line in ["generate ca db", "sign a b c d", "revoke a b c d"] {
+        assert_eq!(to(Role::Authority, line), Ok(Destination::Local), "{line}");
+        for role in [Role::Local, Role::Bistro, Role::Request] {
+            assert_eq!(to(role, line), Err(Conflict::NotForThisProgram("this command")), "{line}");
+        }
+    }
+    assert_eq!(to(Role::Authority, "revoke a b c d --destination host"), remote("host"));
+    for (role, line) in [
+        (Role::Local, "info -d host"),
+        (Role::Local, "info --csr"),
+        (Role::Bistro, "info --csr"),
+        (Role::Bistro, "info --socket x"),
+        (Role::Request, "info -d host"),
+        (Role::Authority, "info"),
+        (Role::Authority, "sign a b c d -d host"),
+    ] {
+        assert!(matches!(to(role, line), Err(Conflict::NotForThisProgram(_))), "{line}");
+    }
 }

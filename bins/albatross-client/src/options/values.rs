@@ -3,12 +3,19 @@
 use std::fmt;
 use std::str::FromStr;
 
+use albatross_core::revocation::Reason;
 use albatross_proto::{Int, Label, MacAddress, Name, Path, Time, Typ};
 
 /// Memory of a policy without `--mem`, in MB.
 pub(crate) const DEFAULT_POLICY_MEMORY: Int = int(512);
 /// Lines of a console's past without `--count` and `--since`.
 pub(crate) const DEFAULT_COUNT: Int = int(20);
+/// The build server that is asked without `--http-host`.
+pub(crate) const DEFAULT_HTTP_HOST: &str = "https://builds.robur.coop";
+/// Where albatrossd keeps its files.
+pub(crate) const DEFAULT_DBDIR: &str = "/var/lib/albatross";
+/// The state file of the OCaml implementation, in that directory.
+pub(crate) const STATE_FILE: &str = "state";
 /// The longest validity, in days: a hundred years. Times of certificates end with the year 9999.
 const MAX_DAYS: u32 = 36525;
 /// The smallest sector, in octets.
@@ -160,6 +167,32 @@ pub(crate) fn days(text: &str) -> Result<u32, String> {
         Ok(days @ 1..=MAX_DAYS) => Ok(days),
         _ => Err(format!("a number of days from 1 to {MAX_DAYS} is needed")),
     }
+}
+
+/// The number of a revocation list.
+pub(crate) fn list_number(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("a whole number from 1 on is needed".to_owned()),
+    }
+}
+
+/// Why a certificate is revoked (RFC 5280 section 5.3.1, in the words that are used on command lines).
+pub(crate) fn reason(text: &str) -> Result<Reason, String> {
+    Ok(match text {
+        "unspecified" => Reason::Unspecified,
+        "key-compromise" => Reason::KeyCompromise,
+        "ca-compromise" => Reason::CaCompromise,
+        "affiliation-changed" => Reason::AffiliationChanged,
+        "superseded" => Reason::Superseded,
+        "cessation" => Reason::CessationOfOperation,
+        "privilege-withdrawn" => Reason::PrivilegeWithdrawn,
+        _ => {
+            return Err("the reasons are unspecified, key-compromise, ca-compromise, affiliation-changed, \
+                        superseded, cessation, privilege-withdrawn"
+                .to_owned());
+        }
+    })
 }
 
 /// The name of a bridge in a policy.

@@ -30,10 +30,16 @@ pub fn image(name: &str) -> PathBuf {
 
 /// The client with these words, started in `directory`.
 pub fn start(directory: &Path, words: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_albatross-client"))
+    start_program(env!("CARGO_BIN_EXE_albatross-client"), directory, words)
+}
+
+/// The same with a program of another name.
+pub fn start_program(program: &str, directory: &Path, words: &[&str]) -> Child {
+    Command::new(program)
         .args(words)
         .current_dir(directory)
         .env("TMPDIR", directory)
+        .env("SSL_CERT_FILE", directory.join("cacert.pem"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -5,7 +5,7 @@
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 
-use super::Aliases;
+use super::{Aliases, similar};
 
 /// What a command line is about.
 #[derive(Debug)]
@@ -132,7 +132,10 @@ impl<'a> Reader<'a> {
             self.special = Some(Special::Help);
         } else {
             let known: Vec<&str> = current.commands.iter().map(|command| command.name).collect();
-            return Err(format!("there is no command '{word}', there are {}", known.join(", ")));
+            return Err(match similar::closest(&name, known.iter().copied()) {
+                Some(meant) => format!("there is no command '{word}', did you mean '{meant}'?"),
+                None => format!("there is no command '{word}', there are {}", known.join(", ")),
+            });
         }
         Ok(())
     }
@@ -143,7 +146,7 @@ impl<'a> Reader<'a> {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (word, None),
         };
-        match self.find_long(name).ok_or_else(|| unknown(name))? {
+        match self.find_long(name).ok_or_else(|| self.unknown_long(name))? {
             Found::Special(special) => self.special = self.special.or(Some(special)),
             Found::Flag { level, long, takes_value: true } => {
                 let value = value.or_else(|| rest.next()).ok_or_else(|| needs_value(name))?;
@@ -198,6 +201,19 @@ impl<'a> Reader<'a> {
                 "--version" => Some(Found::Special(Special::Version)),
                 _ => None,
             })
+    }
+
+    /// What is said of an option that is not there, with the one that may have been meant.
+    fn unknown_long(&self, name: &str) -> String {
+        let levels = std::iter::once(self.top.info).chain(self.inner.iter().map(|level| level.info));
+        let long = levels.flat_map(|info| info.flags.iter().map(|flag| flag.long));
+        let aliased =
+            self.aliases.iter().filter(|(_, target)| self.find(|flag| flag.long == *target).is_some());
+        let known = long.chain(aliased.map(|(alias, _)| *alias)).chain(["--version"]);
+        match similar::closest(name, known) {
+            Some(meant) => format!("{}, did you mean '{meant}'?", unknown(name)),
+            None => unknown(name),
+        }
     }
 
     fn find_short(&self, letter: char) -> Option<Found<'a>> {

@@ -1,0 +1,5 @@
+//! `albatross-client-remote-tls`: albatross-client under this name.
+
+fn main() -> std::process::ExitCode {
+    albatross_client::become_client("albatross-client-remote-tls")
+}

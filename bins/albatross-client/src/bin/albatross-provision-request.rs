@@ -1,0 +1,5 @@
+//! `albatross-provision-request`: albatross-client under this name.
+
+fn main() -> std::process::ExitCode {
+    albatross_client::become_client("albatross-provision-request")
+}
