@@ -52,10 +52,15 @@ impl Endpoint {
     }
 
     pub fn with(ca: &Path, certificate: &Path, key: &Path) -> Self {
+        Self::with_options(ca, certificate, key, &[])
+    }
+
+    pub fn with_options(ca: &Path, certificate: &Path, key: &Path, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("util")).unwrap();
         let mut child = Process::new(env!("CARGO_BIN_EXE_albatross-tls-endpoint"))
             .args([ca, certificate, key])
+            .args(options)
             .args(["--ip", "127.0.0.1", "--port=0", "-v", "--tmpdir"])
             .arg(directory.path())
             .stdout(Stdio::piped())
