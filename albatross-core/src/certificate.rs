@@ -21,6 +21,7 @@
 mod error;
 mod extensions;
 mod key;
+mod links;
 mod name;
 pub(crate) mod oid;
 mod parse;
@@ -33,9 +34,12 @@ pub use error::{CertificateError, CertificateErrorKind, ChainError, Position, Ru
 pub(crate) use extensions::{MAX_EVALUATED, read_extensions};
 pub(crate) use key::{Hash, SignatureAlgorithm};
 pub use key::{PublicKey, PublicKeyAlgorithm, TLS13_SCHEMES};
+pub use links::{MAX_VERIFIED_LINKS, VerifiedLinks};
 pub use name::DistinguishedName;
 pub use parse::Certificate;
 pub(crate) use parse::{Signed, range_in};
-pub use path::{MAX_CHAIN, NothingRevoked, Revocation, Root, VerifiedPath, chain_from_der, verify};
+pub use path::{
+    MAX_CHAIN, NothingRevoked, Revocation, Root, VerifiedPath, chain_from_der, verify, verify_with,
+};
 pub(crate) use reader::{any, content, raw, read_all};
 pub use server::verify_server;

@@ -6,6 +6,10 @@
 //! fails, and every patience ([`limits`]). It knows neither sockets nor TLS: the driver keeps the
 //! handshake, and hands over the verified path.
 //!
+//! [`Judge`] knows the root and the revocation lists, and says of each chain whether it is a path to that root;
+//! of a session it is told what came of that. A list that is installed later ends the sessions of what it
+//! revokes, in the middle of a stream, too.
+//!
 //! Who may do what is decided by [`authority`](crate::authority) from the verified path and nothing else.
 //! The policies of the chain go to albatrossd before the command, on the same connection, outermost first;
 //! where one is refused they are tried once more deepest first, over a new connection.
@@ -17,6 +21,7 @@ mod ask;
 mod door;
 mod flow;
 mod gather;
+mod judge;
 pub mod limits;
 mod relay;
 mod report;
@@ -26,12 +31,20 @@ mod tests;
 
 use std::time::Duration;
 
-use albatross_proto::{EncodeError, Header, Name, Payload, Text, Wire, command::Daemon, frame};
+use albatross_proto::{
+    Command, EncodeError, Header, Name, Payload, Success, Text, Wire,
+    command::{Daemon, RevocationCommand},
+    frame,
+};
 
 pub use door::{Admission, Door};
-pub use report::{Failure, Outcome, Report};
+pub use judge::{Judge, Judged, KnownPath};
+pub use report::{Failure, InstallError, Outcome, Report};
 
-use crate::authority::{Authority, AuthorityError};
+use crate::{
+    authority::{Authority, AuthorityError},
+    certificate::ChainError,
+};
 use ask::{Asking, Kind, Phase, Verdict};
 use flow::Flow;
 use gather::Gathering;
@@ -47,6 +60,12 @@ pub enum Input<'a> {
     /// The handshake is done: the client holds the key of the leaf of a verified path, and this is what the
     /// path may do.
     HandshakeDone(Box<Result<Authority<'static>, AuthorityError>>),
+    /// The handshake is done, and what the client showed is not a path to the root.
+    Refused(ChainError),
+    /// A certificate of the path has been revoked since.
+    Revoked(ChainError),
+    /// The answer to [`Output::Install`]: the list counts and is kept, or why not.
+    Installed(Result<(), InstallError>),
     /// The handshake failed, or the client broke the rules of TLS later. An alert may wait to be written.
     Broken(String),
     /// Octets that the client sent, decrypted.
@@ -79,6 +98,8 @@ pub enum Input<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Output {
+    /// Have the revocation list judged ([`Judge::install`]), keep it, and say [`Input::Installed`].
+    Install(RevocationCommand<'static>),
     /// Connect to this daemon, and say [`Input::Connected`] or [`Input::ConnectFailed`].
     Connect(Daemon),
     /// Write these octets to the daemon.
@@ -116,11 +137,21 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Handshake { until: Duration },
-    Gathering { authority: Box<Authority<'static>>, gathering: Box<Gathering>, patience: Patience },
+    Handshake {
+        until: Duration,
+    },
+    Gathering {
+        authority: Box<Authority<'static>>,
+        gathering: Box<Gathering>,
+        patience: Patience,
+    },
+    /// The driver answers at once.
+    Installing,
     Asking(Box<Asking>),
     Relaying(Box<Relay>),
-    Leaving { until: Duration },
+    Leaving {
+        until: Duration,
+    },
     Over,
 }
 
@@ -169,7 +200,7 @@ impl Session {
                 relay.awaits_daemon().then_some(moved + DAEMON_PATIENCE)
             }
             State::Leaving { until } => Some((*until).max(self.to_client.moved() + LINGER)),
-            State::Over => None,
+            State::Installing | State::Over => None,
         }
     }
 
@@ -178,6 +209,9 @@ impl Session {
         match input {
             Input::HandshakeOctets(count) => self.handshake_octets(now, count, out),
             Input::HandshakeDone(authority) => self.begin(now, *authority, out),
+            Input::Refused(error) => self.refused(now, error, out),
+            Input::Revoked(error) => self.revoked(now, error, out),
+            Input::Installed(result) => self.installed(now, result, out),
             Input::Broken(text) => self.finish(now, Outcome::Broken(text), out),
             Input::ClientData(data) => self.client_data(now, data, out),
             Input::ClientEnded => self.client_ended(now, out),
@@ -217,15 +251,51 @@ impl Session {
             Err(error) => return self.fail(now, Failure::Authority(error), out),
         };
         self.about = Some((authority.name.clone(), report::words(&authority.command)));
-        if authority.command.daemon() == Daemon::Endpoint {
-            return self.fail(now, Failure::Unsupported("installing a revocation list"), out);
-        }
+        let authority = match authority {
+            Authority { command: Command::Revocation(command), .. } => {
+                out.push(Output::Install(command));
+                self.state = State::Installing;
+                return;
+            }
+            other => other,
+        };
         match Gathering::for_command(&authority.command) {
             Some(gathering) => {
                 let (authority, gathering) = (Box::new(authority), Box::new(gathering));
                 self.state = State::Gathering { authority, gathering, patience: Patience::new(now) };
             }
             None => self.ask(now, authority, out),
+        }
+    }
+
+    /// The client is told what is wrong with its chain, and nothing else is done for it.
+    fn refused(&mut self, now: Duration, error: ChainError, out: &mut Vec<Output>) {
+        if matches!(self.state, State::Handshake { .. }) {
+            self.fail(now, Failure::Chain(error), out);
+        }
+    }
+
+    /// Whatever has not come to its end does not: subscriptions, streams, and commands whose answer is awaited.
+    fn revoked(&mut self, now: Duration, error: ChainError, out: &mut Vec<Output>) {
+        if !matches!(self.state, State::Leaving { .. } | State::Over) {
+            self.fail(now, Failure::Chain(error), out);
+        }
+    }
+
+    fn installed(&mut self, now: Duration, result: Result<(), InstallError>, out: &mut Vec<Output>) {
+        if !matches!(self.state, State::Installing) {
+            return;
+        }
+        if let Err(error) = result {
+            return self.fail(now, Failure::NotInstalled(error), out);
+        }
+        let name = self.about.as_ref().map_or_else(Name::root, |(name, _)| name.clone());
+        match Wire::new(Header::new(0, name), Payload::Success(Success::Empty)).encode() {
+            Ok(reply) => {
+                self.say_to_client(now, frame::frame(&reply), out);
+                self.finish(now, Outcome::Done, out);
+            }
+            Err(error) => self.fail(now, Failure::TooLong(error), out),
         }
     }
 
@@ -246,7 +316,7 @@ impl Session {
                 let step = relay.client_data(now, data);
                 self.client_step(now, step, data, out);
             }
-            State::Handshake { .. } | State::Leaving { .. } | State::Over => {}
+            State::Handshake { .. } | State::Installing | State::Leaving { .. } | State::Over => {}
         }
     }
 
@@ -291,7 +361,7 @@ impl Session {
                 let step = relay.client_ended();
                 self.client_step(now, step, &[], out);
             }
-            State::Leaving { .. } | State::Over => {}
+            State::Installing | State::Leaving { .. } | State::Over => {}
         }
     }
 
@@ -360,7 +430,11 @@ impl Session {
                 let step = relay.daemon_data(now, data);
                 self.daemon_step(now, step, data, out);
             }
-            State::Handshake { .. } | State::Gathering { .. } | State::Leaving { .. } | State::Over => {}
+            State::Handshake { .. }
+            | State::Gathering { .. }
+            | State::Installing
+            | State::Leaving { .. }
+            | State::Over => {}
         }
     }
 
@@ -420,6 +494,7 @@ impl Session {
                 let failure = Failure::DaemonSilent(relay.daemon);
                 self.fail(now, failure, out);
             }
+            State::Installing => {}
             State::Leaving { .. } | State::Over => self.abandon(Outcome::NotReading, out),
         }
     }

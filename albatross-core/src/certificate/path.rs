@@ -2,7 +2,9 @@
 
 use albatross_proto::Time;
 
-use super::{Certificate, ChainError, Position, Rule, extensions::Purposes};
+use super::{
+    Certificate, ChainError, Position, Rule, SignatureError, VerifiedLinks, extensions::Purposes, links::Link,
+};
 
 /// The most certificates in a chain, counted as sent: the peer's limit, a leaf and eight above it.
 pub const MAX_CHAIN: usize = 9;
@@ -134,7 +136,23 @@ pub fn verify<'p>(
     at: Time,
     revocation: &dyn Revocation,
 ) -> Result<VerifiedPath<'p>, ChainError> {
-    let path = verify_path(chain, root, at, Purpose::Client, revocation)?;
+    let path = verify_path(chain, root, at, Purpose::Client, revocation, None)?;
+    Ok(VerifiedPath { path, root })
+}
+
+/// The same, without computing again what `links` knows; what is computed for an accepted chain is
+/// remembered there.
+///
+/// # Errors
+/// As [`verify()`].
+pub fn verify_with<'p>(
+    chain: &'p [Certificate<'p>],
+    root: &'p Root<'p>,
+    at: Time,
+    revocation: &dyn Revocation,
+    links: &mut VerifiedLinks,
+) -> Result<VerifiedPath<'p>, ChainError> {
+    let path = verify_path(chain, root, at, Purpose::Client, revocation, Some(links))?;
     Ok(VerifiedPath { path, root })
 }
 
@@ -145,6 +163,7 @@ pub(super) fn verify_path<'p>(
     at: Time,
     purpose: Purpose,
     revocation: &dyn Revocation,
+    mut links: Option<&mut VerifiedLinks>,
 ) -> Result<&'p [Certificate<'p>], ChainError> {
     if chain.len() > MAX_CHAIN {
         return Err(ChainError::TooManyCertificates { limit: MAX_CHAIN });
@@ -170,15 +189,37 @@ pub(super) fn verify_path<'p>(
         .and_then(|()| check_purpose(&root.0, purpose))
         .map_err(|rule| refused(Position::Root, &root.0, rule))?;
     // Last, as they cost the most.
+    let mut computed = Vec::new();
     for (index, certificate) in path.iter().enumerate() {
         let issuer = path.get(index + 1).unwrap_or(&root.0);
         let refused = |rule| refused(Position::Sent(index), certificate, rule);
-        certificate.verify_signature(issuer).map_err(|error| refused(Rule::Signature(error)))?;
+        check_signature(certificate, issuer, links.as_deref_mut(), &mut computed)
+            .map_err(|error| refused(Rule::Signature(error)))?;
         if revocation.is_revoked(certificate, issuer) {
             return Err(refused(Rule::Revoked));
         }
     }
+    if let Some(links) = links {
+        links.remember(computed);
+    }
     Ok(path)
+}
+
+/// Computes a signature that is not known; what it is goes to `computed` where it may be known next time.
+fn check_signature(
+    certificate: &Certificate<'_>,
+    issuer: &Certificate<'_>,
+    known: Option<&mut VerifiedLinks>,
+    computed: &mut Vec<Link>,
+) -> Result<(), SignatureError> {
+    let Some(known) = known else { return certificate.verify_signature(issuer) };
+    let link = Link::of(certificate, issuer);
+    if known.knows(&link) {
+        return Ok(());
+    }
+    certificate.verify_signature(issuer)?;
+    computed.push(link);
+    Ok(())
 }
 
 fn refused(position: Position, certificate: &Certificate<'_>, rule: Rule) -> ChainError {

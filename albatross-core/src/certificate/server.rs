@@ -24,7 +24,7 @@ pub fn verify_server(
     host_name: Option<&str>,
     revocation: &dyn Revocation,
 ) -> Result<(), ChainError> {
-    let path = verify_path(chain, root, at, Purpose::Server, revocation)?;
+    let path = verify_path(chain, root, at, Purpose::Server, revocation, None)?;
     let (Some(asked), Some(leaf)) = (host_name, path.first()) else { return Ok(()) };
     if is_for_host(leaf, asked) {
         return Ok(());

@@ -9,7 +9,9 @@ use albatross_proto::{
 };
 
 use super::limits::{HANDSHAKE_PATIENCE, MAX_HANDSHAKE, MAX_STREAMED_IMAGE, MAX_UNEXPECTED, WRITE_PATIENCE};
-use crate::{authority::AuthorityError, machine::Level};
+use crate::{
+    authority::AuthorityError, certificate::ChainError, machine::Level, revocation::RevocationError,
+};
 
 /// The one line that is logged for a connection.
 #[derive(Debug)]
@@ -56,10 +58,12 @@ pub enum Outcome {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
+    /// What the client showed is not a path to the root, or a certificate of it was revoked.
+    Chain(ChainError),
+    /// The client's revocation list was not installed.
+    NotInstalled(InstallError),
     /// The chain is valid and carries no authority for what it asks.
     Authority(AuthorityError),
-    /// The command cannot be carried out by this version.
-    Unsupported(&'static str),
     /// The daemon's socket does not answer.
     Unreachable(Daemon, std::io::Error),
     /// The daemon closed the connection before the answer was complete.
@@ -96,6 +100,18 @@ pub enum Failure {
     Unexpected,
     /// The message for the daemon is too long to be sent.
     TooLong(albatross_proto::EncodeError),
+}
+
+/// Why a revocation list that a client brought was not installed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The endpoint was not told where to keep lists.
+    NoFolder,
+    /// The list is not to be honoured.
+    Refused(RevocationError),
+    /// It counts, but could not be written: it is forgotten when the endpoint ends.
+    NotWritten(std::io::Error),
 }
 
 impl Report {
@@ -157,7 +173,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Authority(error) => error.fmt(f),
-            Self::Unsupported(what) => write!(f, "{what}: not supported yet by this endpoint"),
+            Self::Chain(error) => write!(f, "the client's chain is refused: {error}"),
+            Self::NotInstalled(error) => error.fmt(f),
             Self::Unreachable(daemon, _) => write!(f, "{} is not reachable", program(*daemon)),
             Self::Closed(daemon) => write!(f, "{} closed the connection without an answer", program(*daemon)),
             Self::StreamEnded(daemon) => write!(f, "{} ended the stream", program(*daemon)),
@@ -184,6 +201,22 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+impl fmt::Display for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFolder => f.write_str("this endpoint keeps no revocation lists: start it with --crl-dir"),
+            Self::Refused(error) => error.fmt(f),
+            Self::NotWritten(error) => write!(
+                f,
+                "the revocation list counts until the endpoint ends, but could not be written to the folder \
+                 of --crl-dir: {error}; send it again when that is mended"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InstallError {}
 
 impl std::error::Error for Failure {}
 

@@ -15,6 +15,7 @@ use ring::digest;
 
 use super::limits::*;
 use super::*;
+use crate::revocation::RevocationError;
 
 const NAME: &str = "alice:bob:hello";
 
@@ -25,6 +26,7 @@ struct Rig {
     client: Vec<u8>,
     daemon: Vec<u8>,
     connects: Vec<Daemon>,
+    installs: Vec<RevocationCommand<'static>>,
     connected: bool,
     report: Option<String>,
     closing: bool,
@@ -41,6 +43,7 @@ impl Rig {
             client: Vec::new(),
             daemon: Vec::new(),
             connects: Vec::new(),
+            installs: Vec::new(),
             connected: false,
             report: None,
             closing: false,
@@ -66,6 +69,7 @@ impl Rig {
             assert!(!self.dropped, "{output:?} after the end");
             match output {
                 Output::Connect(daemon) => self.connects.push(daemon),
+                Output::Install(command) => self.installs.push(command),
                 Output::ToDaemon(octets) => {
                     assert!(self.connected);
                     self.daemon.extend(octets);
@@ -272,12 +276,72 @@ fn a_chain_without_authority_is_answered() {
     assert!(rig.closing && rig.connects.is_empty());
 }
 
-#[test]
-fn what_is_not_supported_is_answered() {
+fn install() -> Rig {
     let list = RevocationCommand::Install(Cow::Borrowed(b"x"));
-    let mut rig = Rig::asks(Command::Revocation(list), 2);
-    assert!(rig.failure().contains("not supported yet"));
-    assert!(rig.connects.is_empty());
+    let rig = Rig::asks(Command::Revocation(list.clone()), 2);
+    assert_eq!(rig.installs, [list]);
+    assert!(rig.connects.is_empty() && rig.client.is_empty());
+    rig
+}
+
+#[test]
+fn a_revocation_list_is_installed_here_and_answered() {
+    let mut rig = install();
+    rig.happens(Input::Installed(Ok(())));
+    let reply = Wire::new(Header::new(0, name()), Payload::Success(Success::Empty));
+    assert_eq!(frames(&rig.client), [reply.encode().unwrap()]);
+    assert_eq!(rig.report(), "alice:bob:hello, revocation: done");
+    assert!(rig.closing);
+    for (error, text) in [
+        (InstallError::NoFolder, "--crl-dir"),
+        (InstallError::Refused(RevocationError::Full { limit: 7 }), "7 octets"),
+        (InstallError::NotWritten(io::ErrorKind::StorageFull.into()), "no storage space"),
+    ] {
+        let mut rig = install();
+        rig.happens(Input::Installed(Err(error)));
+        assert!(rig.failure().contains(text), "{}", rig.failure());
+        assert!(rig.closing);
+    }
+}
+
+fn revoked() -> ChainError {
+    ChainError::Refused {
+        position: crate::certificate::Position::Sent(1),
+        subject: "CN=alice".into(),
+        rule: crate::certificate::Rule::Revoked,
+    }
+}
+
+#[test]
+fn a_chain_that_is_refused_is_answered() {
+    let mut rig = Rig::new();
+    rig.happens(Input::Refused(revoked()));
+    let text = "the client's chain is refused: certificate 1 (CN=alice): revoked by its issuer";
+    assert_eq!(rig.failure(), text);
+    assert_eq!(rig.report(), format!("failed: {text}"));
+    assert!(rig.closing && rig.connects.is_empty());
+}
+
+#[test]
+fn what_is_revoked_later_ends_whatever_it_does() {
+    // A stream of the client, a daemon that does not answer, a command, a subscription.
+    let mut rigs =
+        vec![Rig::asks(create(), 1), Rig::asks(info(), 1), Rig::asks(info(), 0), Rig::asks(subscribe(), 0)];
+    rigs[2].connects();
+    rigs[3].connects();
+    rigs[3].daemon_says(ok("subscribed"));
+    for rig in &mut rigs {
+        rig.happens(Input::Revoked(revoked()));
+        assert!(rig.failure().contains("(CN=alice): revoked"), "{}", rig.failure());
+        assert!(rig.closing && !rig.connected);
+        rig.happens(Input::Revoked(revoked()));
+    }
+    // Within a frame nothing can be said.
+    let mut rig = Rig::asks(subscribe(), 0);
+    rig.connects();
+    rig.happens(Input::DaemonData(&[0, 0]));
+    rig.happens(Input::Revoked(revoked()));
+    assert!(rig.dropped && rig.report().contains("revoked by its issuer"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use albatross_proto::{Time, frame};
 use der::Decode;
+use ring::digest;
 use spki::AlgorithmIdentifierRef;
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
@@ -121,6 +122,20 @@ impl<'a> RevocationList<'a> {
     #[must_use]
     pub fn issuer(&self) -> DistinguishedName<'_> {
         DistinguishedName::checked(self.slice(&self.fields.issuer))
+    }
+
+    /// What it says about its issuer, name and key identifier, in 32 octets: for telling apart files of several
+    /// issuers. Whether it is true is not asked.
+    #[must_use]
+    pub fn issuer_digest(&self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        // The name says itself how long it is.
+        context.update(self.issuer().as_der());
+        if let Some(key) = self.authority_key_id().and_then(|key| key.key_identifier.as_ref()) {
+            context.update(key.as_bytes());
+        }
+        // SHA-256 has 32 octets.
+        context.finish().as_ref().try_into().unwrap_or_default()
     }
 
     /// Its number.

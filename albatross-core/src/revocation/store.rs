@@ -130,6 +130,11 @@ impl<'a> Issuers<'a> {
         Self { intermediates: &[], root: root.certificate() }
     }
 
+    /// The CAs of a path that was verified before, the root not among them, and that root.
+    pub(crate) const fn known(intermediates: &'a [Certificate<'a>], root: &'a Root<'a>) -> Self {
+        Self { intermediates, root: root.certificate() }
+    }
+
     fn iter(self) -> impl Iterator<Item = (&'a Certificate<'a>, Branch)> {
         let branch = self.intermediates.last().map_or(Branch::Root, Branch::below);
         let intermediates = self.intermediates.iter().map(move |ca| (ca, branch));
@@ -192,7 +197,14 @@ impl RevocationStore {
     /// was a newer one than before. If so, what was verified before has to be verified again:
     /// [`verify`](Self::verify) does both.
     pub fn claim(&mut self, path: &VerifiedPath<'_>) -> usize {
-        let issuers = Issuers::of_path(path);
+        self.claim_of(Issuers::of_path(path))
+    }
+
+    /// The same for CAs that are known to be of a verified path.
+    pub(crate) fn claim_of(&mut self, issuers: Issuers<'_>) -> usize {
+        if self.waiting.is_empty() {
+            return 0;
+        }
         let mut claimed = 0;
         for mut waiting in std::mem::take(&mut self.waiting) {
             match waiting.maker(issuers) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,13 +13,14 @@ use albatross_core::machine::ClientId;
 use albatross_driver::logging::Logger;
 use albatross_driver::signals::{Signal, Signals};
 use albatross_driver::timer::{self, Timers};
-use albatross_tls::server::Acceptor;
+use albatross_tls::server::{Acceptor, READ_PER_TURN};
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::link::{Context, Link, Socket, Turn};
 use crate::listener;
+use crate::lists::Lists;
 
 /// Clients accepted in one turn, so that those connected are served in between.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -29,23 +31,40 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Octets read with one system call.
 const SCRATCH: usize = 64 * 1024;
 
-/// What is kept of the buffer for decrypted octets between two turns.
-const KEEP_DATA: usize = 64 * 1024;
+/// What is kept of the buffer for decrypted octets: a turn of a client, and a read on top of that.
+const KEEP_DATA: usize = READ_PER_TURN + SCRATCH;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
 
 const SIGNALS: Token = Token(0);
 const LISTENER: Token = Token(1);
+const LISTS: Token = Token(2);
+
+/// The first token of a client; the next is that of its daemon.
+const FIRST_LINK: usize = 4;
+
+/// Whom it serves.
+#[derive(Debug)]
+pub(crate) enum Serves {
+    /// Whoever connects, until it is asked to end.
+    All(TcpListener),
+    /// This one.
+    One(TcpStream),
+}
 
 /// The program at work.
 pub(crate) struct Endpoint<'a> {
     poll: Poll,
     signals: Signals,
-    listener: TcpListener,
+    /// `None` where there is one client, and no other comes.
+    listener: Option<TcpListener>,
     acceptable: bool,
     paused_until: Option<Instant>,
     acceptor: Acceptor,
+    lists: Option<Lists>,
+    /// The lists that the links were asked about.
+    changes: u64,
     door: Door,
     links: HashMap<ClientId, Link>,
     next: usize,
@@ -62,22 +81,28 @@ pub(crate) struct Endpoint<'a> {
 
 impl<'a> Endpoint<'a> {
     pub(crate) fn new(
-        mut listener: TcpListener,
+        serves: Serves,
         signals: Signals,
         acceptor: Acceptor,
+        lists: Option<Lists>,
         tmpdir: PathBuf,
         log: &'a Logger,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self {
+        if let Some(lists) = &lists {
+            poll.registry().register(&mut SourceFd(&lists.as_raw_fd()), LISTS, Interest::READABLE)?;
+        }
+        let changes = acceptor.judge().changes();
+        let mut it = Self {
             poll,
             signals,
-            listener,
-            acceptable: true,
+            listener: None,
+            acceptable: false,
             paused_until: None,
             acceptor,
+            lists,
+            changes,
             door: Door::new(MAX_CONNECTIONS),
             links: HashMap::new(),
             next: 0,
@@ -89,10 +114,24 @@ impl<'a> Endpoint<'a> {
             log,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             data: Vec::new(),
-        })
+        };
+        match serves {
+            Serves::All(mut listener) => {
+                it.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+                it.acceptable = true;
+                it.listener = Some(listener);
+            }
+            Serves::One(stream) => {
+                // It may be a connection of another kind.
+                _ = listener::prepare(&stream);
+                let address = stream.peer_addr().ok();
+                it.admit(stream, address)?;
+            }
+        }
+        Ok(it)
     }
 
-    /// Serves until SIGTERM or SIGINT.
+    /// Serves until SIGTERM or SIGINT, or until the one client is served.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
@@ -110,12 +149,21 @@ impl<'a> Endpoint<'a> {
                         }
                     }
                     LISTENER => self.acceptable = true,
+                    LISTS => {
+                        if let Some(lists) = &self.lists {
+                            lists.reread(&mut self.acceptor.judge(), self.log);
+                        }
+                    }
                     Token(number) => self.note(number, event),
                 }
             }
             self.accept();
             self.serve();
             self.expire();
+            self.end_revoked();
+            if self.listener.is_none() && self.links.is_empty() {
+                return Ok(());
+            }
         }
     }
 
@@ -145,7 +193,7 @@ impl<'a> Endpoint<'a> {
     }
 
     fn note(&mut self, number: usize, event: &mio::event::Event) {
-        let id = ClientId(number / 2 - 1);
+        let id = ClientId((number - FIRST_LINK) / 2);
         let Some(link) = self.links.get_mut(&id) else { return };
         if number.is_multiple_of(2) {
             link.client_ready(event)
@@ -165,9 +213,11 @@ impl<'a> Endpoint<'a> {
             if !self.acceptable || !self.door.has_room() {
                 return;
             }
-            match self.listener.accept() {
-                Ok((stream, address)) => {
-                    if let Err(error) = self.admit(stream, address) {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok((stream, mut address)) => {
+                    address.set_ip(address.ip().to_canonical());
+                    if let Err(error) = self.admit(stream, Some(address)) {
                         self.log.warning(format_args!("{address}: cannot be served: {error}"));
                     }
                 }
@@ -185,13 +235,10 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    fn admit(&mut self, mut stream: TcpStream, mut address: std::net::SocketAddr) -> io::Result<()> {
-        address.set_ip(address.ip().to_canonical());
-        listener::prepare(&stream)?;
+    fn admit(&mut self, mut stream: TcpStream, address: Option<SocketAddr>) -> io::Result<()> {
         let id = ClientId(self.next);
         self.next += 1;
-        // Tokens 0 and 1 are taken.
-        let token = 2 * (id.0 + 1);
+        let token = FIRST_LINK + 2 * id.0;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(token), interest)?;
         let stream = self.acceptor.accept(Socket::new(stream)).map_err(io::Error::other)?;
@@ -218,6 +265,8 @@ impl<'a> Endpoint<'a> {
                 registry: self.poll.registry(),
                 tmpdir: &self.tmpdir,
                 log: self.log,
+                acceptor: &self.acceptor,
+                lists: self.lists.as_ref(),
                 scratch: &mut self.scratch,
                 data: &mut self.data,
                 now: self.began.elapsed(),
@@ -256,6 +305,18 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// A list that came ends the connections of what it revokes.
+    fn end_revoked(&mut self) {
+        let changes = self.acceptor.judge().changes();
+        if std::mem::replace(&mut self.changes, changes) == changes {
+            return;
+        }
+        let revoked = self.links.iter().filter_map(|(id, link)| Some((*id, link.revoked(&self.acceptor)?)));
+        for (id, error) in revoked.collect::<Vec<_>>() {
+            self.tell(id, Input::Revoked(error));
+        }
+    }
+
     fn forget(&mut self, id: ClientId) {
         // Dropping its sockets takes them out of epoll.
         self.links.remove(&id);
@@ -270,6 +331,8 @@ impl<'a> Endpoint<'a> {
             registry: self.poll.registry(),
             tmpdir: &self.tmpdir,
             log: self.log,
+            acceptor: &self.acceptor,
+            lists: self.lists.as_ref(),
             scratch: &mut self.scratch,
             data: &mut self.data,
             now: self.began.elapsed(),

@@ -5,14 +5,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use albatross_core::certificate::pem::{self, PemError};
 use albatross_core::certificate::{Certificate, ChainError, MAX_CHAIN, Root};
+use albatross_core::endpoint::Judge;
 use albatross_core::issue::{KeyError, KeyPair};
 use albatross_driver::logging::Logger;
 use albatross_tls::server::{Acceptor, AcceptorError};
 use ring::rand::SystemRandom;
+
+use crate::Paths;
 
 /// The most octets of a file: nine certificates with the longest keys take a tenth of it.
 const MAX_FILE: usize = 256 * 1024;
@@ -36,28 +38,41 @@ enum Problem {
     Acceptor(AcceptorError),
 }
 
-/// What is needed to accept connections, from the files.
-pub(crate) fn acceptor(
-    ca: &Path,
-    certificate: &Path,
-    key: &Path,
-    log: &Logger,
-) -> Result<Acceptor, FileError> {
-    let root = read(ca).and_then(|text| root(&text)).map_err(|problem| at(ca, problem))?;
+/// What stands in the files.
+pub(crate) struct Files {
+    pub(crate) root: Root<'static>,
+    pub(crate) chain: Vec<Certificate<'static>>,
+    pub(crate) key: KeyPair,
+}
+
+/// Reads the files.
+pub(crate) fn read(paths: &Paths, log: &Logger) -> Result<Files, FileError> {
+    let Paths { ca, certificate, key } = paths;
+    let root = read_one(ca).and_then(|text| root(&text)).map_err(|problem| at(ca, problem))?;
     let chain =
-        read(certificate).and_then(|text| chain(&text)).map_err(|problem| at(certificate, problem))?;
+        read_one(certificate).and_then(|text| chain(&text)).map_err(|problem| at(certificate, problem))?;
     warn_of_time(ca, root.certificate(), log);
     for member in &chain {
         warn_of_time(certificate, member, log);
     }
     warn_of_mode(key, log);
-    let text = read(key).map_err(|problem| at(key, problem))?;
+    let text = read_one(key).map_err(|problem| at(key, problem))?;
     let pair =
         KeyPair::from_pem(&text, &SystemRandom::new()).map_err(|error| at(key, Problem::Key(error)))?;
-    Acceptor::new(root, &chain, pair).map_err(|error| at(key, Problem::Acceptor(error)))
+    Ok(Files { root, chain, key: pair })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+/// What is needed to accept connections. The key came from the file `path`.
+pub(crate) fn acceptor(
+    judge: Judge,
+    chain: &[Certificate<'_>],
+    key: KeyPair,
+    path: &Path,
+) -> Result<Acceptor, FileError> {
+    Acceptor::new(judge, chain, key).map_err(|error| at(path, Problem::Acceptor(error)))
+}
+
+fn read_one(path: &Path) -> Result<Vec<u8>, Problem> {
     let text = fs::read(path).map_err(Problem::Io)?;
     if text.len() > MAX_FILE { Err(Problem::TooLarge) } else { Ok(text) }
 }
@@ -77,8 +92,7 @@ fn chain(text: &[u8]) -> Result<Vec<Certificate<'static>>, Problem> {
 
 /// Clients may have other clocks, so this is theirs to judge.
 fn warn_of_time(path: &Path, certificate: &Certificate<'_>, log: &Logger) {
-    let Ok(since) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
-    let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let now = crate::lists::now().unix_seconds();
     let (path, subject) = (path.display(), certificate.subject());
     if now > certificate.not_after().unix_seconds() {
         log.warning(format_args!("{path}: {subject} has expired on {}", certificate.not_after()));

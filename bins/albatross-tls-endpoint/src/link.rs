@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use albatross_core::endpoint::{Input, Output, Report, Session};
+use albatross_core::certificate::ChainError;
+use albatross_core::endpoint::{Input, InstallError, KnownPath, Output, Report, Session};
 use albatross_core::machine;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::{Level, Logger};
-use albatross_proto::command::Daemon;
-use albatross_tls::server::{EndWriting, Stream, TlsError};
+use albatross_proto::command::{Daemon, RevocationCommand};
+use albatross_tls::server::{Acceptor, EndWriting, Shown, Stream, TlsError};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::lists::{self, Lists};
 use crate::pipe::Pipe;
 
 /// What all links use.
@@ -21,6 +23,9 @@ pub(crate) struct Context<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) tmpdir: &'a Path,
     pub(crate) log: &'a Logger,
+    pub(crate) acceptor: &'a Acceptor,
+    /// Where lists are kept, where there is such a place.
+    pub(crate) lists: Option<&'a Lists>,
     /// For reading by.
     pub(crate) scratch: &'a mut [u8],
     /// For what was read; empty between two uses.
@@ -40,13 +45,22 @@ pub(crate) struct Link {
     session: Session,
     daemon: Option<Pipe>,
     daemon_token: Token,
-    address: SocketAddr,
-    /// Subject and serial number of the leaf, once it was shown.
-    who: Option<(String, String)>,
+    /// `None` where the connection is not one over the network.
+    address: Option<SocketAddr>,
+    /// Once it was shown.
+    who: Option<Who>,
     reads_client: bool,
     reads_daemon: bool,
     client_ended: bool,
     dropped: bool,
+}
+
+/// Who the client is.
+#[derive(Debug)]
+struct Who {
+    subject: String,
+    serial: String,
+    path: KnownPath,
 }
 
 /// What came of a turn.
@@ -63,7 +77,7 @@ pub(crate) enum Turn {
 impl Link {
     pub(crate) fn new(
         client: Stream<Socket>,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         daemon_token: Token,
         now: Duration,
     ) -> Self {
@@ -101,6 +115,11 @@ impl Link {
     /// Whether the client has shown its certificate.
     pub(crate) const fn is_known(&self) -> bool {
         self.who.is_some()
+    }
+
+    /// Which of the client's certificates has been revoked since it was shown.
+    pub(crate) fn revoked(&self, acceptor: &Acceptor) -> Option<ChainError> {
+        acceptor.judge().revoked(&self.who.as_ref()?.path)
     }
 
     /// Tells the session what happened, and does what it says.
@@ -156,9 +175,14 @@ impl Link {
             }
             _ => {}
         }
-        if let Some(peer) = self.client.take_peer() {
-            self.who = Some((peer.subject, peer.serial));
-            self.happens(Input::HandshakeDone(Box::new(peer.authority)), context);
+        match self.client.take_shown() {
+            Some(Shown::Path(judged)) => {
+                let judged = *judged;
+                self.who = Some(Who { subject: judged.subject, serial: judged.serial, path: judged.path });
+                self.happens(Input::HandshakeDone(Box::new(judged.authority)), context);
+            }
+            Some(Shown::Refused(error)) => self.happens(Input::Refused(error), context),
+            None => {}
         }
         if !data.is_empty() {
             self.happens(Input::ClientData(&data), context);
@@ -214,6 +238,7 @@ impl Link {
     /// Does what the session says; returns what has happened by that.
     fn carry_out(&mut self, output: Output, context: &Context<'_>) -> Option<Input<'static>> {
         match output {
+            Output::Install(command) => return Some(Input::Installed(self.install(&command, context))),
             Output::Connect(daemon) => return Some(self.connect(daemon, context)),
             Output::ToDaemon(octets) => {
                 if let Some(daemon) = &mut self.daemon {
@@ -251,6 +276,16 @@ impl Link {
         }
     }
 
+    /// Whether it counts now, and is on the disk.
+    fn install(&self, command: &RevocationCommand<'_>, context: &Context<'_>) -> Result<(), InstallError> {
+        let (Some(lists), Some(who)) = (context.lists, &self.who) else { return Err(InstallError::NoFolder) };
+        let mut judge = context.acceptor.judge();
+        judge.install(command, &who.path, lists::now()).map_err(InstallError::Refused)?;
+        // One that was on file may not have been written.
+        let RevocationCommand::Install(list) = command;
+        lists.keep(list).map_err(InstallError::NotWritten)
+    }
+
     fn log(&self, report: &Report, log: &Logger) {
         let level = match report.level() {
             machine::Level::Error => Level::Error,
@@ -258,9 +293,12 @@ impl Link {
             machine::Level::Info => Level::Info,
             machine::Level::Debug => Level::Debug,
         };
-        let address = self.address;
+        if !log.enabled(level) {
+            return;
+        }
+        let address = self.address.map_or_else(|| "standard input".to_owned(), |it| it.to_string());
         match &self.who {
-            Some((subject, serial)) => {
+            Some(Who { subject, serial, .. }) => {
                 log.log(level, format_args!("{address}: {subject} (serial {serial}): {report}"));
             }
             None => log.log(level, format_args!("{address}: {report}")),

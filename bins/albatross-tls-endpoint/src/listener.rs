@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use albatross_driver::logging::Logger;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind as bind_socket, listen, setsockopt,
@@ -44,12 +44,13 @@ pub(crate) fn inherited() -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(listener))
 }
 
-/// What every accepted connection gets: no delay of small frames, and a question now and then.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
+/// What every connection gets: no delay of small frames, and a question now and then. Those that are accepted have
+/// it from their listener.
+pub(crate) fn prepare(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::TcpNoDelay, &true)?;
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
     let seconds = u32::try_from(KEEPALIVE.as_secs()).unwrap_or(u32::MAX);
-    setsockopt(stream, sockopt::TcpKeepIdle, &seconds)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &seconds)?;
     Ok(())
 }
 
@@ -69,4 +70,24 @@ fn open(address: SocketAddr) -> Result<TcpListener, Errno> {
 fn at(address: SocketAddr, error: Errno) -> io::Error {
     let error = io::Error::from(error);
     io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use albatross_driver::logging::{Color, Level};
+    use nix::sys::socket::getsockopt;
+
+    #[test]
+    fn connections_have_the_options_of_their_listener() {
+        let log = Logger::new("test", Level::Quiet, Color::Never);
+        let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0, &log).unwrap();
+        prepare(&listener).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // It has connected, so it waits to be accepted.
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(getsockopt(&accepted, sockopt::TcpNoDelay).unwrap());
+        assert!(getsockopt(&accepted, sockopt::KeepAlive).unwrap());
+        assert_eq!(getsockopt(&accepted, sockopt::TcpKeepIdle).unwrap(), 60);
+    }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use albatross_core::certificate::{Certificate, NothingRevoked, Root, chain_from_der, verify_server};
 use albatross_core::issue::KeyPair;
-use albatross_proto::Time;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -71,7 +70,7 @@ impl ServerCertVerifier for PinnedRoot {
         let certificates = std::iter::once(end_entity).chain(intermediates).map(AsRef::as_ref);
         let chain = chain_from_der(certificates, MAX_SERVER_CHAIN).map_err(refused)?;
         let host_name = self.host_name.as_deref();
-        verify_server(&chain, &self.root, time(now), host_name, &NothingRevoked).map_err(refused)?;
+        verify_server(&chain, &self.root, crate::time(now), host_name, &NothingRevoked).map_err(refused)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -112,12 +111,4 @@ impl ResolvesClientCert for Own {
     fn has_certs(&self) -> bool {
         true
     }
-}
-
-/// The clock's time, as certificates have it.
-fn time(now: UnixTime) -> Time {
-    i64::try_from(now.as_secs())
-        .ok()
-        .and_then(|seconds| Time::from_unix(seconds, 0).ok())
-        .unwrap_or(Time::MAX)
 }

@@ -14,3 +14,14 @@ pub mod client;
 pub mod queue;
 pub mod schemes;
 pub mod server;
+
+use albatross_proto::Time;
+use rustls::pki_types::UnixTime;
+
+/// The clock's time, as certificates have it.
+fn time(now: UnixTime) -> Time {
+    i64::try_from(now.as_secs())
+        .ok()
+        .and_then(|seconds| Time::from_unix(seconds, 0).ok())
+        .unwrap_or(Time::MAX)
+}

@@ -3,21 +3,22 @@
 //! An [`Acceptor`] holds what all connections share: the root that client chains lead to, the server's own
 //! chain and key. Each connection gets a [`Stream`], which does not block and does not know sockets.
 //!
-//! The chain that a client presents is verified inside the handshake by
-//! [`albatross_core::certificate::verify()`]; a chain that is refused ends the handshake with an alert. What
-//! the verified path may do is taken from it there and then, and kept beside the connection: an authority
-//! never comes from certificates that were merely presented. There is no session ticket, no resumption and
-//! no early data, so each connection shows its chain and each command runs once.
+//! The chain that a client presents is judged inside the handshake by [`Judge`]. What the path may do is taken
+//! from it there and then, and kept beside the connection: an authority never comes from certificates that were
+//! merely presented. A chain that is refused does not end the handshake, so that the client can be told which
+//! certificate breaks which rule; it is told that and nothing else ([`Shown`]). There is no session ticket, no
+//! resumption and no early data, so each connection shows its chain and each command runs once.
 
+mod engine;
 mod stream;
 mod verifier;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use albatross_core::authority::{Authority, AuthorityError};
-use albatross_core::certificate::{Certificate, ChainError, NothingRevoked, Revocation, Root};
+use albatross_core::certificate::{Certificate, ChainError};
+use albatross_core::endpoint::{Judge, Judged};
 use albatross_core::issue::{KeyPair, SigningKey as _};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
@@ -25,6 +26,7 @@ use rustls::server::{NoServerSessionStorage, ServerConfig, ServerConnection};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::schemes::{self, SigningKey};
+use engine::Engine;
 pub use stream::{EndWriting, READ_PER_TURN, Stream};
 use verifier::{Slot, Verifier};
 
@@ -34,40 +36,27 @@ pub const MAX_CHAIN_OCTETS: usize = 64 * 1024;
 /// What is needed to accept connections.
 #[derive(Debug)]
 pub struct Acceptor {
-    trust: Arc<Trust>,
+    judge: SharedJudge,
     provider: Arc<CryptoProvider>,
     identity: Arc<SingleCertAndKey>,
 }
 
-/// By what chains of clients are judged.
-pub(crate) struct Trust {
-    root: Root<'static>,
-    revocation: Box<dyn Revocation + Send + Sync>,
-}
+/// rustls asks for what threads could share.
+type SharedJudge = Arc<Mutex<Judge>>;
 
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trust").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-/// Who is at the other end, once the handshake is done.
+/// What a client showed, once the handshake is done.
 #[derive(Debug)]
-pub struct Peer {
-    /// The subject of the leaf.
-    pub subject: String,
-    /// Its serial number, in lower-case hex.
-    pub serial: String,
-    /// What the verified path may do, or why it may do nothing.
-    pub authority: Result<Authority<'static>, AuthorityError>,
+pub enum Shown {
+    /// A path to the root, whose leaf's key it holds.
+    Path(Box<Judged>),
+    /// A chain that is none. It is to be told so, and nothing else.
+    Refused(ChainError),
 }
 
 /// Why a connection cannot be used any more.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The client's chain is not accepted.
-    Chain(ChainError),
     /// The client broke the rules of TLS, or speaks something else. An alert may wait to be written.
     Tls(rustls::Error),
     /// The stream failed.
@@ -90,11 +79,11 @@ pub enum AcceptorError {
 }
 
 impl Acceptor {
-    /// Accepts clients whose chains lead to `root`, as the server of `chain` (leaf first) and its `key`.
+    /// Accepts clients whose chains `judge` finds to be paths, as the server of `chain` (leaf first) and its `key`.
     ///
     /// # Errors
     /// [`AcceptorError`], where chain and key do not belong together.
-    pub fn new(root: Root<'static>, chain: &[Certificate<'_>], key: KeyPair) -> Result<Self, AcceptorError> {
+    pub fn new(judge: Judge, chain: &[Certificate<'_>], key: KeyPair) -> Result<Self, AcceptorError> {
         let leaf = chain.first().ok_or(AcceptorError::NoCertificate)?;
         if leaf.public_key() != key.public_key() {
             return Err(AcceptorError::WrongKey { subject: leaf.subject().to_string() });
@@ -102,12 +91,12 @@ impl Acceptor {
         let ders = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec()));
         let identity = CertifiedKey::new(ders.collect(), SigningKey::new(key));
         let acceptor = Self {
-            trust: Arc::new(Trust { root, revocation: Box::new(NothingRevoked) }),
-            provider: schemes::provider(),
+            judge: Arc::new(Mutex::new(judge)),
+            provider: schemes::server_provider(),
             identity: Arc::new(SingleCertAndKey::from(identity)),
         };
         // What can fail fails now.
-        acceptor.connection(Slot::default()).map_err(AcceptorError::Tls)?;
+        acceptor.connection(Slot::new(Arc::clone(&acceptor.judge))).map_err(AcceptorError::Tls)?;
         Ok(acceptor)
     }
 
@@ -116,19 +105,25 @@ impl Acceptor {
     /// # Errors
     /// None in practice: the configuration was tried by [`Self::new`].
     pub fn accept<S>(&self, stream: S) -> Result<Stream<S>, TlsError> {
-        let slot = Slot::default();
+        let slot = Slot::new(Arc::clone(&self.judge));
         let connection = self.connection(slot.clone()).map_err(TlsError::Tls)?;
-        Ok(Stream::new(stream, connection, slot))
+        Ok(Stream::new(stream, Engine::rustls(connection, slot)))
+    }
+
+    /// Who judges the chains. Not to be held while a connection is read.
+    pub fn judge(&self) -> MutexGuard<'_, Judge> {
+        lock(&self.judge)
     }
 
     /// The verifier of each connection has a place of its own for what it found, so that it cannot be
     /// mistaken for that of another.
     fn connection(&self, slot: Slot) -> Result<ServerConnection, rustls::Error> {
-        let verifier = Verifier::new(Arc::clone(&self.trust), slot);
+        let verifier = Verifier::new(slot);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::clone(&self.identity) as _);
+        config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
@@ -136,10 +131,14 @@ impl Acceptor {
     }
 }
 
+/// What panicked left nothing half done here.
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chain(error) => write!(f, "the client's chain is refused: {error}"),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
             Self::Io(error) => write!(f, "connection failed: {error}"),
         }
@@ -149,7 +148,6 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Chain(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::Io(error) => Some(error),
         }

@@ -1,17 +1,16 @@
 //! The stream of one connection: ciphertext on one side, octets on the other.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 
-use rustls::{Error, server::ServerConnection};
-
-use super::{Peer, TlsError, verifier::Slot};
+use super::{Shown, TlsError, engine::Engine};
 use crate::queue::Queue;
 
 /// Octets that are read from one connection in one turn, so that one busy client does not keep the others
-/// waiting.
-pub const READ_PER_TURN: usize = 256 * 1024;
+/// waiting. What is made of so many stays in the cache of a cpu, and is below what the allocator asks the system
+/// for each time.
+pub const READ_PER_TURN: usize = 64 * 1024;
 
-/// Octets that are encrypted at a time: four full records.
+/// Octets that are encrypted at a time: four full records. What is given to TLS and not written is no more.
 const BATCH: usize = 64 * 1024;
 
 /// A stream of which one direction can be closed.
@@ -27,8 +26,7 @@ pub trait EndWriting {
 #[derive(Debug)]
 pub struct Stream<S> {
     stream: S,
-    tls: Box<ServerConnection>,
-    slot: Slot,
+    tls: Engine,
     /// Not yet encrypted.
     queue: Queue,
     /// Octets of the queue that are encrypted and not all written.
@@ -36,8 +34,6 @@ pub struct Stream<S> {
     readable: bool,
     writable: bool,
     ended: bool,
-    /// The client broke the rules: what it sends is read and forgotten.
-    failed: bool,
     closing: Closing,
 }
 
@@ -53,19 +49,15 @@ enum Closing {
 }
 
 impl<S> Stream<S> {
-    pub(super) fn new(stream: S, mut tls: ServerConnection, slot: Slot) -> Self {
-        // The queue is ours; what is given to rustls is bounded by BATCH.
-        tls.set_buffer_limit(None);
+    pub(super) fn new(stream: S, tls: Engine) -> Self {
         Self {
             stream,
-            tls: Box::new(tls),
-            slot,
+            tls,
             queue: Queue::default(),
             encrypted: 0,
             readable: true,
             writable: true,
             ended: false,
-            failed: false,
             closing: Closing::Open,
         }
     }
@@ -87,9 +79,9 @@ impl<S> Stream<S> {
         self.tls.is_handshaking()
     }
 
-    /// Who is at the other end. Once, and only when the handshake is done.
-    pub fn take_peer(&mut self) -> Option<Peer> {
-        if self.is_handshaking() { None } else { self.slot.take_peer() }
+    /// What the client showed. Once, and only when the handshake is done, so that it holds the key.
+    pub fn take_shown(&mut self) -> Option<Shown> {
+        self.tls.take_shown()
     }
 
     /// Whether reading may give something.
@@ -149,7 +141,9 @@ impl<S: Read> Stream<S> {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     total += count;
-                    self.decrypt(scratch.get(..count).unwrap_or_default(), plain)?;
+                    let result = self.tls.receive(scratch.get(..count).unwrap_or_default(), plain);
+                    self.ended |= self.tls.has_ended();
+                    result?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -157,39 +151,6 @@ impl<S: Read> Stream<S> {
             }
         }
         Ok(total)
-    }
-
-    fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
-        while !input.is_empty() && !self.ended && !self.failed {
-            // It fails where a handshake message is longer than rustls holds.
-            let took = self.tls.read_tls(&mut input);
-            let processed = took
-                .map_err(|error| Error::General(error.to_string()))
-                .and_then(|_| self.tls.process_new_packets());
-            self.collect(plain);
-            if let Err(error) = processed {
-                self.failed = true;
-                return Err(self.slot.take_refusal().map_or(TlsError::Tls(error), TlsError::Chain));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what is decrypted.
-    fn collect(&mut self, plain: &mut Vec<u8>) {
-        let mut reader = self.tls.reader();
-        loop {
-            // An error says that there is nothing now.
-            let Ok(octets) = reader.fill_buf() else { return };
-            if octets.is_empty() {
-                // close_notify
-                self.ended = true;
-                return;
-            }
-            plain.extend_from_slice(octets);
-            let count = octets.len();
-            reader.consume(count);
-        }
     }
 }
 
@@ -203,7 +164,7 @@ impl<S: Write + EndWriting> Stream<S> {
         let mut taken = 0;
         while self.writable {
             if self.tls.wants_write() {
-                match self.tls.write_tls(&mut self.stream) {
+                match self.tls.write_to(&mut self.stream) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
@@ -226,21 +187,22 @@ impl<S: Write + EndWriting> Stream<S> {
             while !self.queue.is_empty() && self.encrypted < BATCH {
                 let front = self.queue.front();
                 let front = front.get(..BATCH - self.encrypted).unwrap_or(front);
-                let count = self.tls.writer().write(front)?;
+                let count = self.tls.send(front)?;
                 if count == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
                 self.queue.advance(count);
                 self.encrypted += count;
             }
+            if self.queue.is_empty() && self.closing == Closing::Asked {
+                // In one packet with what it follows.
+                self.notify();
+            }
             return Ok(true);
         }
         match self.closing {
             Closing::Open | Closing::Done => return Ok(false),
-            Closing::Asked => {
-                self.closing = Closing::Notified;
-                self.tls.send_close_notify();
-            }
+            Closing::Asked => self.notify(),
             Closing::Notified => {
                 self.closing = Closing::Done;
                 // Where the client has gone already there is nobody to tell.
@@ -248,5 +210,10 @@ impl<S: Write + EndWriting> Stream<S> {
             }
         }
         Ok(true)
+    }
+
+    fn notify(&mut self) {
+        self.closing = Closing::Notified;
+        self.tls.send_close_notify();
     }
 }

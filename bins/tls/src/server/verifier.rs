@@ -1,94 +1,56 @@
 //! Judging the chain that a client presents.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use albatross_core::authority::{Authority, AuthorityError};
-use albatross_core::certificate::{
-    self, Certificate, ChainError, Position, Rule, VerifiedPath, chain_from_der,
-};
-use albatross_proto::Time;
+use albatross_core::certificate::{ChainError, chain_from_der};
+use albatross_core::endpoint::Judged;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 
-use super::{MAX_CHAIN_OCTETS, Peer, Trust};
+use super::{MAX_CHAIN_OCTETS, SharedJudge, Shown, lock};
 use crate::schemes::{tls13_schemes, verify_tls13};
 
 /// Where the verifier of one connection leaves what it found.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Slot(Arc<Mutex<Found>>);
-
-#[derive(Debug, Default)]
-enum Found {
-    #[default]
-    Nothing,
-    /// A verified path, of whose leaf the client has not shown the key yet.
-    Accepted(Box<Peer>),
-    Refused(ChainError),
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    judge: SharedJudge,
+    found: Arc<Mutex<Option<Result<Judged, ChainError>>>>,
 }
 
 impl Slot {
-    /// Who is at the other end. To be asked when the handshake is done, so that the client has shown that
-    /// it holds the key.
-    pub(super) fn take_peer(&self) -> Option<Peer> {
-        match self.take() {
-            Found::Accepted(peer) => Some(*peer),
-            Found::Nothing | Found::Refused(_) => None,
-        }
+    pub(super) fn new(judge: SharedJudge) -> Self {
+        Self { judge, found: Arc::default() }
     }
 
-    /// Why the chain was refused, if it was.
-    pub(super) fn take_refusal(&self) -> Option<ChainError> {
-        match self.take() {
-            Found::Refused(error) => Some(error),
-            Found::Nothing | Found::Accepted(_) => None,
-        }
-    }
-
-    fn take(&self) -> Found {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn put(&self, found: Found) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    /// What was found, to be asked for when the handshake is done. A list that came since then counts.
+    pub(super) fn take(&self) -> Option<Shown> {
+        let found = lock(&self.found).take()?;
+        Some(match found {
+            Err(error) => Shown::Refused(error),
+            Ok(judged) => match lock(&self.judge).revoked(&judged.path) {
+                Some(error) => Shown::Refused(error),
+                None => Shown::Path(Box::new(judged)),
+            },
+        })
     }
 }
 
-/// The verifier of one connection.
+/// The verifier of one connection. It lets every chain pass that can be read: the client is then told, over
+/// what was agreed on, what is wrong with its chain. What it may do comes from the judge and from nothing else.
 #[derive(Debug)]
-pub(super) struct Verifier {
-    trust: Arc<Trust>,
-    slot: Slot,
-}
+pub(super) struct Verifier(Slot);
 
 impl Verifier {
-    pub(super) const fn new(trust: Arc<Trust>, slot: Slot) -> Self {
-        Self { trust, slot }
+    pub(super) const fn new(slot: Slot) -> Self {
+        Self(slot)
     }
 
-    fn judge<'a>(&self, ders: impl Iterator<Item = &'a [u8]>, now: UnixTime) -> Result<Peer, ChainError> {
+    fn judge<'a>(&self, ders: impl Iterator<Item = &'a [u8]>, now: UnixTime) -> Result<Judged, ChainError> {
         let chain = chain_from_der(ders, MAX_CHAIN_OCTETS)?;
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let at = Time::from_unix(seconds, 0).unwrap_or(Time::MAX);
-        let path = certificate::verify(&chain, &self.trust.root, at, &*self.trust.revocation)?;
-        Ok(peer(&path))
+        lock(&self.0.judge).judge(&chain, crate::time(now))
     }
-}
-
-fn peer(path: &VerifiedPath<'_>) -> Peer {
-    let leaf = path.leaf();
-    Peer { subject: leaf.subject().to_string(), serial: serial(leaf), authority: authority(path) }
-}
-
-fn authority(path: &VerifiedPath<'_>) -> Result<Authority<'static>, AuthorityError> {
-    Authority::of(path).map(Authority::into_owned)
-}
-
-fn serial(certificate: &Certificate<'_>) -> String {
-    certificate.serial().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 impl ClientCertVerifier for Verifier {
@@ -104,17 +66,9 @@ impl ClientCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let ders = std::iter::once(end_entity).chain(intermediates).map(AsRef::as_ref);
-        match self.judge(ders, now) {
-            Ok(peer) => {
-                self.slot.put(Found::Accepted(Box::new(peer)));
-                Ok(ClientCertVerified::assertion())
-            }
-            Err(error) => {
-                let alert = certificate_error(&error, 1 + intermediates.len());
-                self.slot.put(Found::Refused(error));
-                Err(Error::InvalidCertificate(alert))
-            }
-        }
+        let found = self.judge(ders, now);
+        *lock(&self.0.found) = Some(found);
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -132,31 +86,11 @@ impl ClientCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // The leaf of the path that was just verified.
+        // The leaf of the chain that was just judged.
         verify_tls13(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         tls13_schemes()
-    }
-}
-
-/// The error whose alert (RFC 8446 section 6.2) says most about what is wrong with a chain of `count`
-/// certificates.
-fn certificate_error(error: &ChainError, count: usize) -> CertificateError {
-    let ChainError::Refused { position, rule, .. } = error else { return CertificateError::BadEncoding };
-    match rule {
-        Rule::Expired { .. } | Rule::NotYetValid { .. } => CertificateError::Expired,
-        Rule::IssuerName { .. } | Rule::KeyIdentifier => CertificateError::UnknownIssuer,
-        // Another CA of the same name.
-        Rule::Signature(_) if *position == Position::Sent(count.saturating_sub(1)) => {
-            CertificateError::UnknownIssuer
-        }
-        Rule::ClientAuthMissing | Rule::DigitalSignatureMissing | Rule::LeafIsCa => {
-            CertificateError::InvalidPurpose
-        }
-        Rule::UnknownCriticalExtension { .. } => CertificateError::UnhandledCriticalExtension,
-        Rule::Revoked => CertificateError::Revoked,
-        _ => CertificateError::BadEncoding,
     }
 }
