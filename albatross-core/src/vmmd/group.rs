@@ -157,7 +157,7 @@ mod tests {
         let group = |memory: i64, overcommit| Group::new(name.clone(), Int::new(memory).unwrap(), overcommit);
         let small = group(2, Overcommit::NONE);
         assert_eq!(small.memory, (2 + 32) * MB + 2 * MB / 128);
-        assert_eq!((small.swap, small.tasks), (0, 4));
+        assert_eq!((small.swap, small.tasks), (0, 16));
         // 64 GB: 512 MB for page tables.
         assert_eq!(group(65_536, Overcommit::NONE).memory, (65_536 + 512 + 32) * MB);
         assert_eq!(group(2, "2".parse().unwrap()).swap, 2 * MB);
