@@ -15,6 +15,7 @@ use super::{
 };
 use crate::image;
 use crate::machine::{ClientId, Level, Now};
+use crate::resources::Refused;
 use crate::restart::Backoff;
 
 /// The refusal of what comes too late.
@@ -252,6 +253,16 @@ impl Vmmd {
         }
     }
 
+    /// It was accepted before: others that came meanwhile and contradict it do not count, only what is in use.
+    fn go_back_to_policy(&mut self, path: &Path, policy: Policy) -> Result<(), Refused> {
+        match self.resources.check_policy(path, &policy) {
+            Err(Refused::Policy { .. } | Refused::PolicyBelow { .. }) | Ok(()) => {
+                self.resources.adopt_policy(path, policy)
+            }
+            refused => refused,
+        }
+    }
+
     /// Undoes what the task `id` did not write.
     pub(super) fn undo(&mut self, id: TaskId, undo: Undo) {
         let Undo::Policy { path, made, before } = undo else { return };
@@ -269,7 +280,7 @@ impl Vmmd {
             return;
         }
         let result = match before {
-            Some(policy) => self.resources.insert_policy(&path, policy).map_err(|e| e.to_string()),
+            Some(policy) => self.go_back_to_policy(&path, policy).map_err(|e| e.to_string()),
             None => self.resources.remove_policy(&path).map(|_| ()).map_err(|e| e.to_string()),
         };
         if let Err(why) = result {

@@ -424,3 +424,19 @@ fn nothing_is_added_on_the_word_of_a_policy_that_is_not_durable() {
     host.tick(RECORD_RETRY.as_secs());
     assert_eq!(host.ask("dave:a", add(2)), said("added block device"));
 }
+
+#[test]
+fn a_policy_whose_removal_is_refused_stays_whatever_came_meanwhile() {
+    let mut host = Host::new();
+    host.ask("alice:bob:", super::add(policy(4, 64)));
+    host.holding = Some("Append");
+    let removal = host.send("alice:bob:", Command::Policy(PolicyCommand::Remove));
+    let addition = host.send("alice:", super::add(policy(1, 64)));
+    host.failing = Some("Append");
+    host.let_go();
+    for client in [removal, addition] {
+        assert!(refused(&host.reply(client)).contains("not written"));
+    }
+    let there = |path: &str| host.vmmd.resources.policy(&path.parse().unwrap()).is_some();
+    assert!(there("alice:bob") && !there("alice"));
+}
