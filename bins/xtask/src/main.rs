@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `quickstart` | builds everything and shows a unikernel deployed by certificate |
 //! | `test` | runs every test there is |
-//! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
+//! | `measure` | measures the delivered programs, and holds each figure against its target |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
@@ -37,6 +37,7 @@ enum Command {
     Quickstart(Quickstart),
     Test(Test),
     Measure(Measure),
+    Echo(Echo),
     Links(Links),
     Fuzz(Fuzz),
     Api(Api),
@@ -59,13 +60,25 @@ struct Quickstart {
 #[argh(subcommand, name = "test")]
 struct Test {}
 
-/// Prints memory of the idle daemons and the time from create to the first console line.
+/// Measures the delivered programs, and holds each figure against its target.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "measure")]
 struct Measure {
-    /// how many creates (30)
-    #[argh(option, arg_name = "N", default = "30")]
-    count: usize,
+    /// how many rounds of what is measured in turns (9)
+    #[argh(option, arg_name = "N", default = "9")]
+    rounds: usize,
+    /// only this: memory, create, policy, block, info, restart or thousand; may be given again
+    #[argh(option, arg_name = "WHAT")]
+    only: Vec<String>,
+}
+
+/// Sends every frame back that comes on a socket: what `measure` compares albatrossd with.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "echo")]
+struct Echo {
+    /// the socket to be made
+    #[argh(positional)]
+    socket: PathBuf,
 }
 
 /// Checks that the daemon that runs as root links no TLS, X.509 or HTTP.
@@ -106,7 +119,8 @@ fn main() -> ExitCode {
     let result: Result<(), Failure> = match options.command {
         Command::Quickstart(Quickstart { keep, release }) => quickstart::run(keep, release),
         Command::Test(Test {}) => test::run(),
-        Command::Measure(Measure { count }) => measure::run(count),
+        Command::Measure(Measure { rounds, only }) => measure::run(rounds, &only),
+        Command::Echo(Echo { socket }) => measure::echo(&socket),
         Command::Links(Links {}) => links::run(),
         Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {
