@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use albatross_proto::state::Tender;
-use albatross_proto::{Header, Name, Payload, Policy, Text, Wire};
+use albatross_proto::{Header, Int, Name, Payload, Policy, Text, Wire};
 
 use crate::machine::{ClientId, Level, Now};
 use crate::resources::{Overcommit, Resources};
@@ -70,6 +70,10 @@ pub const MAX_PIPELINED: usize = 16;
 /// emptied within a second, and every command tries, too.
 pub const RECORD_RETRY: Duration = Duration::from_secs(5);
 
+/// Unikernels that are started at one time without a client that waits for it. What is made ready of each takes
+/// memory and keeps the disk and the cpus busy: more at once would not run sooner, and let clients wait.
+pub const MAX_RESTARTING: usize = 16;
+
 /// The most characters of a file name: NAME_MAX of Linux.
 const MAX_FILE_NAME: usize = 255;
 
@@ -98,6 +102,10 @@ pub struct Vmmd {
     resources: Resources,
     unikernels: BTreeMap<Name, Unikernel>,
     users: Users,
+    /// Those that are to be started, by their place in the order, and wait for one of [`MAX_RESTARTING`] to be done.
+    due: BTreeSet<(Int, Name)>,
+    /// Those that are being started without a client that waits for it.
+    restarting: BTreeSet<Name>,
     /// Which unikernel a running tender belongs to.
     processes: BTreeMap<u32, Name>,
     /// Tenders that a predecessor left and that are on no record; they are killed.
@@ -224,6 +232,8 @@ impl Vmmd {
             config,
             unikernels: BTreeMap::new(),
             users: Users::default(),
+            due: BTreeSet::new(),
+            restarting: BTreeSet::new(),
             processes: BTreeMap::new(),
             strays: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -280,6 +290,7 @@ impl Vmmd {
             Input::HandOver => self.hand_over(now),
         }
         self.expire(now);
+        self.start_due(now);
         self.next_pipelined(now);
         self.end_if_free();
         std::mem::take(&mut self.outputs)
