@@ -180,7 +180,7 @@ mod tests {
                 name,
                 taps: vec![Text::from("vmmtap0")],
                 user: None,
-                since: Time::MAX,
+                since: Time::from_unix(1_700_000_000, 0).unwrap(),
                 restarts: Int::ZERO,
                 stage: Stage::Starting,
             },
