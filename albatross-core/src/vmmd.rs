@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use albatross_proto::{Header, Name, Payload, Policy, Text, Wire};
+use albatross_proto::{Header, Int, Name, Payload, Policy, Text, Wire};
 
 use crate::machine::{ClientId, Level, Now};
 use crate::resources::{Overcommit, Resources};
@@ -75,6 +75,9 @@ pub const RECORD_RETRY: Duration = Duration::from_secs(5);
 /// Commands that the console or the statistics daemon may leave unanswered, besides one for each unikernel that
 /// runs. Either answers at once; what is sent to one that has stopped reading waits in memory.
 pub const MAX_UNANSWERED: usize = 1024;
+/// Unikernels that are started at one time without a client that waits for it. What is made ready of each takes
+/// memory and keeps the disk and the cpus busy: more at once would not run sooner, and let clients wait.
+pub const MAX_RESTARTING: usize = 16;
 
 /// The most characters of a file name: NAME_MAX of Linux.
 const MAX_FILE_NAME: usize = 255;
@@ -105,6 +108,10 @@ pub struct Vmmd {
     unikernels: BTreeMap<Name, Unikernel>,
     users: Users,
     groups: group::Groups,
+    /// Those that are to be started, by their place in the order, and wait for one of [`MAX_RESTARTING`] to be done.
+    due: BTreeSet<(Int, Name)>,
+    /// Those that are being started without a client that waits for it.
+    restarting: BTreeSet<Name>,
     /// Which unikernel a running tender belongs to.
     processes: BTreeMap<u32, Name>,
     /// Tenders that a predecessor left and that are on no record; they are killed.
@@ -236,6 +243,8 @@ impl Vmmd {
             unikernels: BTreeMap::new(),
             users: Users::default(),
             groups: group::Groups::default(),
+            due: BTreeSet::new(),
+            restarting: BTreeSet::new(),
             processes: BTreeMap::new(),
             strays: BTreeMap::new(),
             lent: Vec::new(),
@@ -295,6 +304,7 @@ impl Vmmd {
             Input::HandOver => self.hand_over(now),
         }
         self.expire(now);
+        self.start_due(now);
         self.next_pipelined(now);
         self.end_if_free();
         std::mem::take(&mut self.outputs)

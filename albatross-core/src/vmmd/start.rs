@@ -18,8 +18,8 @@ use super::store::Changed;
 use super::unikernel::{Cancelled, Cause, Running, Start, State, Step, Unikernel};
 use super::users::NoneFree;
 use super::{
-    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, MAX_UNANSWERED, Outcome, Output, Phase, Task, TaskFailure,
-    Timer, Undo, Vmmd, Waiting,
+    CONSOLE_PATIENCE, CONSOLE_RETRY, FIFO_RETRY, MAX_RESTARTING, MAX_UNANSWERED, Outcome, Output, Phase,
+    Task, TaskFailure, Timer, Undo, Vmmd, Waiting,
 };
 use crate::image::{self, Image};
 use crate::machine::{Level, Now};
@@ -30,6 +30,9 @@ impl Vmmd {
     pub(super) fn begin_start(&mut self, now: Now, name: &Name, cause: Cause) {
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         unikernel.since = now.wall;
+        if matches!(cause, Cause::Again) {
+            self.restarting.insert(name.clone());
+        }
         unikernel.state = State::Starting(Box::new(Start::new(Step::InspectImage, cause)));
         if let Err(why) = check_runnable(name, unikernel.typ) {
             return self.abort(now, name, &why);
@@ -52,7 +55,7 @@ impl Vmmd {
         }
     }
 
-    /// Starts what has waited long enough.
+    /// Starts what has waited long enough, when it is its turn. From now on its room is its own.
     pub(super) fn start_if_due(&mut self, now: Now, name: &Name) {
         let Some(State::Waiting { until, .. }) = self.unikernels.get(name).map(|unikernel| &unikernel.state)
         else {
@@ -62,10 +65,30 @@ impl Vmmd {
         if !due || self.phase != Phase::Serving {
             return;
         }
-        if self.console.connected {
-            self.begin_start(now, name, Cause::Again);
+        // All that wait are looked at again when the console daemon is reached.
+        if !self.console.connected {
+            return;
         }
-        // Else all that wait are looked at again when the console daemon is reached.
+        if self.admit(name).is_err() {
+            // It says why.
+            return self.begin_start(now, name, Cause::Again);
+        }
+        let startup = self.unikernels.get(name).map(Unikernel::startup);
+        self.due.extend(startup.map(|startup| (startup, name.clone())));
+    }
+
+    /// Starts as many of those whose turn it is as may be started at one time.
+    pub(super) fn start_due(&mut self, now: Now) {
+        while self.restarting.len() < MAX_RESTARTING
+            && let Some((_, name)) = self.due.pop_first()
+        {
+            let unikernel = self.unikernels.get(&name);
+            let is_due = unikernel
+                .is_some_and(|it| matches!(it.state, State::Waiting { until, .. } if until <= now.monotonic));
+            if is_due && self.phase == Phase::Serving && self.console.connected {
+                self.begin_start(now, &name, Cause::Again);
+            }
+        }
     }
 
     /// Issues the task of the step that the start has come to.
@@ -195,7 +218,12 @@ impl Vmmd {
                 start.fifo = true;
                 Step::Console
             }
-            (Step::Console, Outcome::Done) => Step::Tap(0),
+            (Step::Console, Outcome::Done) => {
+                if let Some(deadline) = start.console_deadline.take() {
+                    self.timers.remove(&(deadline, Timer::ConsolePatience(name.clone())));
+                }
+                Step::Tap(0)
+            }
             (Step::Tap(index), Outcome::Tap(tap)) => {
                 start.taps.push(tap);
                 Step::Tap(index + 1)
@@ -228,6 +256,7 @@ impl Vmmd {
     /// The tender runs.
     fn spawned(&mut self, now: Now, name: &Name, pid: u32) {
         self.processes.insert(pid, name.clone());
+        self.restarting.remove(name);
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         unikernel.backoff.started(now.monotonic);
         let blocks = unikernel.blocks(name).map(|(_, block)| block).collect();
@@ -263,6 +292,7 @@ impl Vmmd {
 
     /// A start that failed or was cancelled: everything it holds is freed.
     pub(super) fn abort(&mut self, now: Now, name: &Name, why: &str) {
+        self.restarting.remove(name);
         let Some(unikernel) = self.unikernels.get_mut(name) else { return };
         let waiting =
             State::Waiting { until: now.monotonic, until_wall: now.wall, why: Some(why.to_owned()) };

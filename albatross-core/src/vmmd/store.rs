@@ -125,7 +125,7 @@ impl Vmmd {
             last_exit: None,
             backoff: Backoff::default(),
         };
-        self.start_soon(now, name.clone());
+        // It is started, like all that waits, when the console daemon is reached.
         self.unikernels.insert(name, unikernel);
     }
 

@@ -758,6 +758,42 @@ fn the_end_frees_everything_and_the_next_begin_brings_it_back_by_priority() {
     assert_eq!(next.ask("alice:", add(policy(2, 512))), said("no modification of policy"));
 }
 
+/// A thousand that were started at once kept the driver from clients for seconds.
+#[test]
+fn many_are_started_a_few_at_a_time_and_the_room_of_all_is_their_own() {
+    const MANY: usize = 2 * MAX_RESTARTING + 1;
+    let label = |number: usize| format!("x{:02}", MANY - number);
+    let mut host = Host::new();
+    let memory = 1024 / i32::try_from(MANY).unwrap();
+    for number in 0..MANY {
+        let startup = Some(Int::from(i32::try_from(number).unwrap()));
+        let arguments = Arguments { memory: Int::from(memory), startup, ..arguments() };
+        host.create(&format!(":{}", label(number)), arguments);
+    }
+    host.input(Input::Terminate);
+    let mut next = Host::unborn(host.files);
+    next.record.clone_from(&host.record);
+    next.holding = Some("Spawn");
+    next.input(begin(host.record, Left::default()));
+    let mut started = Vec::new();
+    loop {
+        assert!(next.held_tasks.len() <= MAX_RESTARTING);
+        assert!(
+            refused(&next.create(":more", Arguments { memory: Int::from(memory), ..arguments() }))
+                .contains("memory")
+        );
+        if next.held_tasks.is_empty() {
+            break;
+        }
+        let (id, task) = next.held_tasks.remove(0);
+        let result = next.task(task);
+        started.push(next.processes.values().last().unwrap().last().unwrap().clone());
+        next.input(Input::Done(id, result));
+    }
+    let names = (0..MANY).map(|number| format!("--name={}", label(number)));
+    assert_eq!(started, names.collect::<Vec<_>>(), "by priority");
+}
+
 #[test]
 fn what_cannot_be_started_stays_on_record_and_is_tried_again() {
     let mut host = Host::new();

@@ -10,13 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use albatross_core::machine::{ClientId, Level, Now};
-use albatross_core::vmmd::{Config, Input, Outcome, Output, Task, TaskFailure, TaskId, UserRange, Vmmd};
+use albatross_core::vmmd::{
+    Config, Input, Outcome, Output, Spawn, Task, TaskFailure, TaskId, UserRange, Vmmd,
+};
 use albatross_driver::listener::{self, Listener};
 use albatross_driver::logging::{self, Logger};
 use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
 use albatross_driver::signals::{Signal, Signals};
-use albatross_driver::sys;
 use albatross_proto::frame::{self, MAX_ENCODED};
 use albatross_proto::{Name, Time};
 use mio::{Token, Waker};
@@ -48,9 +49,6 @@ const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, S
 /// Serves until it is asked to end. Tenders run under the ids of `users`, if there are any and it is root.
 pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log: &Logger) -> io::Result<()> {
     check_directories(&config)?;
-    if let Err(error) = sys::raise_descriptor_limit() {
-        log.warning(format_args!("the limit of open files stays as it is: {error}"));
-    }
     let _lock = takeover::lock(&config)?;
     files::make_directories(&config.dbdir)?;
     let confinement = Arc::new(Confinement::begin(&config, users, log)?);
@@ -89,10 +87,12 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
         taps,
         processes,
         confinement,
+        spawns: VecDeque::new(),
         inputs: found,
         over: false,
         log,
     };
+    albatross_driver::sys::give_memory_back();
     daemon.serve()
 }
 
@@ -146,6 +146,9 @@ struct Daemon<'a> {
     console: Option<ConnectionId>,
     /// The beginning of the monotonic clock.
     started: Instant,
+    /// Tenders that are to be started, one in each turn of the loop: each takes a millisecond or more, and a
+    /// thousand of them at once would let clients wait for seconds.
+    spawns: VecDeque<(TaskId, Spawn)>,
     inputs: VecDeque<Input>,
     over: bool,
     log: &'a Logger,
@@ -156,17 +159,29 @@ impl Daemon<'_> {
         let mut events = Vec::new();
         loop {
             self.handle_inputs();
+            if let Some((id, spawn)) = self.spawns.pop_front() {
+                let result = self.spawn(&spawn);
+                self.inputs.push_back(Input::Done(id, result.map(Outcome::Process)));
+                self.handle_inputs();
+            }
             if self.over {
                 // Whoever was answered last gets what still fits into his socket.
                 return self.server.poll(Some(Instant::now()), &mut events);
             }
-            let deadline = self.vmmd.next_deadline().and_then(|when| self.started.checked_add(when));
-            self.server.poll(deadline, &mut events)?;
+            self.server.poll(self.next_turn(), &mut events)?;
             for event in events.drain(..) {
                 self.note(event);
             }
             self.inputs.push_back(Input::Tick);
         }
+    }
+
+    /// When the loop goes on though nothing happens.
+    fn next_turn(&self) -> Option<Instant> {
+        if !self.spawns.is_empty() {
+            return Some(Instant::now());
+        }
+        self.vmmd.next_deadline().and_then(|when| self.started.checked_add(when))
     }
 
     fn handle_inputs(&mut self) {
@@ -319,6 +334,11 @@ impl Daemon<'_> {
         }
     }
 
+    fn spawn(&mut self, spawn: &Spawn) -> Result<u32, TaskFailure> {
+        let (token, needs) = (self.server.token(), self.tenders.needs(&spawn.tender));
+        self.processes.spawn(&self.confinement, spawn, needs, self.server.registry(), token)
+    }
+
     /// Takes the connection of a client out of the loop, with the octets of frames that came already.
     fn take_out(&mut self, client: ClientId) -> Option<(Detached, Vec<u8>)> {
         let connection = match self.server.detach(ConnectionId(client.0)) {
@@ -438,10 +458,8 @@ impl Daemon<'_> {
             Task::MakeFifo { path } => done(files::make_fifo(&path)),
             Task::MakeTap { bridge, owner } => Some(self.taps.make(&bridge, owner).map(Outcome::Tap)),
             Task::Spawn(spawn) => {
-                let (token, needs) = (self.server.token(), self.tenders.needs(&spawn.tender));
-                let registry = self.server.registry();
-                let spawned = self.processes.spawn(&self.confinement, &spawn, needs, registry, token);
-                Some(spawned.map(Outcome::Process))
+                self.spawns.push_back((id, spawn));
+                None
             }
             Task::Persist { path, record } => done(self.record.replace(&path, &record)),
             Task::Append { path, entry } => done(self.record.append(&path, &entry)),

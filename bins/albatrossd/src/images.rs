@@ -30,6 +30,9 @@ const STACK: usize = 2 * 1024 * 1024;
 /// Images on their way in at a time: with the limit of each, what may be written to the disk before
 /// anything is admitted.
 const MAX_SPOOLS: usize = 64;
+/// Answers that are given in one turn of the loop. Each of a start leads to some ten system calls, and clients
+/// are to be served between those of a thousand.
+const ANSWERS_PER_TURN: usize = 16;
 /// The end of the names of files that are not whole.
 const UNFINISHED: &str = ".new";
 
@@ -159,9 +162,13 @@ impl Images {
         self.transfers.push(task, Box::new(move || Answer::Ready(task, ready())));
     }
 
-    /// Answers that came meanwhile.
+    /// Answers that came meanwhile, a bounded number. Where there may be more, the loop is woken again.
     pub(crate) fn answers(&mut self) -> Vec<Answer> {
-        self.answers.try_iter().collect()
+        let answers: Vec<Answer> = self.answers.try_iter().take(ANSWERS_PER_TURN).collect();
+        if answers.len() == ANSWERS_PER_TURN {
+            _ = self.transfers.waker.wake();
+        }
+        answers
     }
 }
 

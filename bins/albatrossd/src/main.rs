@@ -72,6 +72,7 @@ albatross_driver::daemon_options! {
 }
 
 fn main() -> ExitCode {
+    albatross_driver::sys::keep_little_memory();
     let program = Program::new("albatrossd", VERSION);
     let options: Options = program.parse();
     let users = match UserRange::new(options.uid_base, options.uid_count) {
@@ -92,6 +93,10 @@ fn main() -> ExitCode {
         drop_path: !options.no_drop_path,
         overcommit: options.overcommit_memory,
     };
+    // A descriptor of each tender that runs is kept: as many as that are more than the usual 1024.
+    if let Err(error) = albatross_driver::sys::raise_descriptor_limit() {
+        log.warning(format_args!("the limit of open files stays as it is: {error}"));
+    }
     let result = match options.export_state {
         _ if options.release_groups => groups::release(),
         Some(file) => export::export(&config, &file, &log),

@@ -11,6 +11,7 @@ use albatross_driver::server::Server;
 use albatross_proto::Name;
 use albatross_proto::state::Running;
 use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::files::named;
 use crate::identity;
@@ -87,7 +88,7 @@ fn forget_before_boot(notes: &Path) -> io::Result<()> {
 pub(crate) fn write_note(path: &Path, note: &Running) -> io::Result<()> {
     let octets = note.encode().map_err(io::Error::other)?;
     let new = path.with_file_name(UNFINISHED);
-    let replaced = fs::write(&new, &octets).and_then(|()| fs::rename(&new, path));
+    let replaced = fs::write(&new, &octets).and_then(|()| put_in_place(&new, path));
     replaced.or_else(|error| {
         _ = fs::remove_file(&new);
         let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
@@ -97,6 +98,16 @@ pub(crate) fn write_note(path: &Path, note: &Running) -> io::Result<()> {
             Err(error)
         }
     })
+}
+
+/// Gives the file `new` the name `path`. To put a file in the place of another has some file systems write it to the
+/// disk, for programs that forget to. Nobody needs that here, and a client waits for it.
+fn put_in_place(new: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(new),
+        // There was none, or the file system cannot do it.
+        Err(_) => fs::rename(new, path),
+    }
 }
 
 /// What a predecessor left. The ends of tenders that run are watched from now on.
@@ -170,4 +181,37 @@ fn read_note(config: &Config, path: &Path) -> io::Result<Running> {
             "{path}: this note of a tender that runs cannot be used: {why}; end the tender and remove the note"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use albatross_proto::state::{Process, Stage, Tender};
+    use albatross_proto::{Int, Text, Time};
+
+    #[test]
+    fn a_note_takes_the_place_of_the_one_before_and_nothing_else_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let name: Name = "a:b".parse().unwrap();
+        let path = directory.path().join(name.to_string());
+        let mut note = Running {
+            process: Process { pid: Int::ONE, started: Int::ONE },
+            tender: Tender {
+                name,
+                taps: vec![Text::from("vmmtap0")],
+                blocks: Vec::new(),
+                user: None,
+                since: Time::from_unix(1_700_000_000, 0).unwrap(),
+                restarts: Int::ZERO,
+                stage: Stage::Starting,
+            },
+        };
+        for stage in [Stage::Starting, Stage::Running, Stage::Stopping] {
+            note.tender.stage = stage;
+            note.tender.taps.clear();
+            write_note(&path, &note).unwrap();
+            assert_eq!(Running::decode(&fs::read(&path).unwrap()).unwrap(), note);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
 }

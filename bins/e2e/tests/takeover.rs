@@ -575,8 +575,15 @@ fn a_daemon_that_is_killed_during_a_restart_loses_nothing() {
     let mut host = Host::for_test().unwrap();
     host.create("a:it", "tick", &["--arg=--ms=50"]).unwrap().assert(0, "created");
     let mut killed = 0;
-    let calls =
-        [("rename", 3), ("sendto", 3), ("epoll_ctl", 3), ("pidfd_open", 1), ("unlink", 3), ("fdatasync", 1)];
+    let calls = [
+        ("rename", 3),
+        ("renameat2", 3),
+        ("sendto", 3),
+        ("epoll_ctl", 3),
+        ("pidfd_open", 1),
+        ("unlink", 3),
+        ("fdatasync", 1),
+    ];
     for (call, count) in calls {
         for number in 1..=count {
             let daemon = host.albatrossd().unwrap().pid();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `quickstart` | builds everything and shows a unikernel deployed by certificate |
 //! | `test` | runs every test there is |
-//! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
+//! | `measure` | measures the delivered programs, and holds each figure against its target |
 //! | `measure-door` | prints what the TLS endpoint costs, beside OpenSSL's server |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
@@ -44,6 +44,7 @@ enum Command {
     Test(Test),
     Measure(Measure),
     MeasureDoor(MeasureDoor),
+    Echo(Echo),
     Links(Links),
     Systemd(Systemd),
     Pages(Pages),
@@ -68,13 +69,25 @@ struct Quickstart {
 #[argh(subcommand, name = "test")]
 struct Test {}
 
-/// Prints memory of the idle daemons and the time from create to the first console line.
+/// Measures the delivered programs, and holds each figure against its target.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "measure")]
 struct Measure {
-    /// how many creates (30)
-    #[argh(option, arg_name = "N", default = "30")]
-    count: usize,
+    /// how many rounds of what is measured in turns (9)
+    #[argh(option, arg_name = "N", default = "9")]
+    rounds: usize,
+    /// only this: memory, create, policy, block, info, restart or thousand; may be given again
+    #[argh(option, arg_name = "WHAT")]
+    only: Vec<String>,
+}
+
+/// Sends every frame back that comes on a socket: what `measure` compares albatrossd with.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "echo")]
+struct Echo {
+    /// the socket to be made
+    #[argh(positional)]
+    socket: PathBuf,
 }
 
 /// Prints what the TLS endpoint costs: memory, handshakes, streams, beside OpenSSL's server.
@@ -145,7 +158,8 @@ fn main() -> ExitCode {
     let result: Result<(), Failure> = match options.command {
         Command::Quickstart(Quickstart { keep, release }) => quickstart::run(keep, release),
         Command::Test(Test {}) => test::run(),
-        Command::Measure(Measure { count }) => measure::run(count),
+        Command::Measure(Measure { rounds, only }) => measure::run(rounds, &only),
+        Command::Echo(Echo { socket }) => measure::echo(&socket),
         Command::MeasureDoor(MeasureDoor { count }) => measure_door::run(count),
         Command::Links(Links {}) => links::run(),
         Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),

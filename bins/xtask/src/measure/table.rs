@@ -1,0 +1,112 @@
+//! What was measured, as lines of a table.
+
+use std::time::Duration;
+
+/// What a figure is held against.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    Most(f64),
+    Least(f64),
+    /// It is there to be compared with others.
+    None,
+}
+
+/// The lines so far: each is printed at once.
+#[derive(Default)]
+pub(super) struct Table {
+    figures: usize,
+    missed: Vec<String>,
+}
+
+impl Table {
+    /// Begins a part of it.
+    #[expect(clippy::print_stdout, reason = "it talks to a person")]
+    pub(super) fn section(&self, text: &str) {
+        println!("\n{text}");
+    }
+
+    /// A figure, and whether it is what it has to be.
+    #[expect(clippy::print_stdout, reason = "it talks to a person")]
+    pub(super) fn figure(&mut self, what: &str, value: f64, unit: &str, target: Target) {
+        let (target, met) = match target {
+            Target::Most(most) => (format!("<= {}", shown(most)), Some(value <= most)),
+            Target::Least(least) => (format!(">= {}", shown(least)), Some(value >= least)),
+            Target::None => (String::new(), None),
+        };
+        let verdict = match met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "",
+        };
+        println!(
+            "{}",
+            format!("  {what:<66} {:>9} {unit:<6} {target:<9} {verdict}", shown(value)).trim_end()
+        );
+        self.figures += usize::from(met.is_some());
+        if met == Some(false) {
+            self.missed.push(what.to_owned());
+        }
+    }
+
+    /// What came of it.
+    #[expect(clippy::print_stdout, reason = "it talks to a person")]
+    pub(super) fn end(&self) {
+        println!("\n{} of {} figures met", self.figures - self.missed.len(), self.figures);
+        self.missed.iter().for_each(|what| println!("  missed: {what}"));
+    }
+}
+
+fn shown(value: f64) -> String {
+    let digits = if value.abs() >= 100.0 {
+        0
+    } else if value.abs() >= 10.0 {
+        1
+    } else {
+        3
+    };
+    format!("{value:.digits$}")
+}
+
+/// In milliseconds.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// The one in the middle; 0 of none.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// The smallest; 0 of none.
+pub(super) fn least(values: &[f64]) -> f64 {
+    values.iter().copied().min_by(f64::total_cmp).unwrap_or_default()
+}
+
+/// In MiB, from KiB.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(super) fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+/// A number of things as one that can be divided.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(super) fn number(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_counted_and_those_that_miss_are_named() {
+        let mut table = Table::default();
+        table.figure("a", 3.0, "ms", Target::Most(3.0));
+        table.figure("b", 0.79, "", Target::Least(0.8));
+        table.figure("c", 1.0, "", Target::None);
+        assert_eq!((table.figures, table.missed), (2, vec!["b".to_owned()]));
+        assert_eq!((median(vec![3.0, 1.0, 2.0]), least(&[2.0, 1.0])), (2.0, 1.0));
+        assert_eq!([shown(0.12345), shown(12.345), shown(1234.5)], ["0.123", "12.3", "1234"]);
+    }
+}
