@@ -122,6 +122,13 @@ impl FrameReader {
         self.header_have > 0
     }
 
+    /// Of how many octets the present frame is, once its header has come.
+    #[must_use]
+    pub fn announced(&self) -> Option<usize> {
+        let length = u32::from_be_bytes(self.header);
+        (self.header_have == HEADER_LENGTH).then(|| usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
     /// The octets of a frame that has begun and was not given: what another reader has to be given first that
     /// is to go on from here. Of a frame that was given in parts it is the header.
     #[must_use]
@@ -216,6 +223,12 @@ mod tests {
             }
             assert_eq!(seen, [b"first".to_vec(), b"".to_vec(), b"third".to_vec()]);
             assert!(!reader.is_partial());
+        }
+        let mut reader = FrameReader::new(16);
+        for (octets, announced) in [(&stream[..3], None), (&stream[3..5], Some(5)), (&stream[5..9], None)] {
+            let mut octets = octets;
+            _ = reader.read(&mut octets);
+            assert_eq!(reader.announced(), announced);
         }
     }
 

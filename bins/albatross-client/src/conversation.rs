@@ -408,7 +408,10 @@ impl Conversation {
         if self.read_failed.is_none() && self.connection.can_read() {
             let mut frames = Vec::new();
             match self.connection.read(&mut self.scratch, &mut frames) {
-                Ok(count) => self.progress.receive(count),
+                Ok(count) => {
+                    self.progress.announced(self.connection.announced());
+                    self.progress.receive(count);
+                }
                 Err(error) => self.read_failed = Some(error),
             }
             self.frames.extend(frames);

@@ -465,6 +465,7 @@ pub(crate) struct DestroyBlock {
 /// Replaces a unikernel by the latest build of it that a build server has.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "update")]
+#[allow(rustdoc::bare_urls, reason = "the default, as the help shows it")]
 pub(crate) struct Update {
     /// the unikernel
     #[argh(positional, arg_name = "NAME", from_str_fn(values::name))]

@@ -22,6 +22,8 @@ pub(crate) struct Progress {
     counts: Direction,
     done: u64,
     total: Option<u64>,
+    /// The total is that of one frame.
+    is_frame: bool,
     has_line: bool,
 }
 
@@ -43,6 +45,7 @@ impl Progress {
             counts: Direction::Sent,
             done: 0,
             total: None,
+            is_frame: false,
             has_line: false,
         }
     }
@@ -57,12 +60,26 @@ impl Progress {
         self.start("received", Direction::Received, total);
     }
 
+    /// From now on one frame comes, of as many octets as are announced.
+    pub(crate) fn expect_frame(&mut self) {
+        self.expect(None);
+        self.is_frame = true;
+    }
+
+    /// So many octets are announced for the frame that comes.
+    pub(crate) fn announced(&mut self, octets: Option<usize>) {
+        if self.is_frame && self.total.is_none() {
+            self.total = octets.and_then(|octets| u64::try_from(octets).ok());
+        }
+    }
+
     fn start(&mut self, doing: &'static str, counts: Direction, total: Option<u64>) {
         self.finish();
         let begin = Instant::now();
         let (is_shown, next) = (self.is_shown, begin + PATIENCE);
-        let has_line = false;
-        *self = Self { is_shown, begin, next, doing: Some(doing), counts, done: 0, total, has_line };
+        let (is_frame, has_line) = (false, false);
+        *self =
+            Self { is_shown, begin, next, doing: Some(doing), counts, done: 0, total, is_frame, has_line };
     }
 
     /// So many more octets were sent.

@@ -202,8 +202,10 @@ pub(crate) fn follow(mut asked: Asked, printer: &Printer) -> Result<Exit, Error>
 fn receive_all(asked: &mut Asked, answered: &mut bool, printer: &Printer) -> Result<Exit, Error> {
     let expected = asked.expected;
     let mut dump: Option<Dump> = None;
-    if matches!(expected, Expected::Image | Expected::Content) {
-        asked.conversation.progress.expect(None);
+    match expected {
+        Expected::Image => asked.conversation.progress.expect_frame(),
+        Expected::Content => asked.conversation.progress.expect(None),
+        _ => {}
     }
     while let Some(frame) = asked.conversation.receive()? {
         // Only the first reply repeats the header.

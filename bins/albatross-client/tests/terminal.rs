@@ -10,6 +10,7 @@
 mod common;
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -111,6 +112,41 @@ fn a_long_transfer_shows_how_far_it_is() {
     let screen = terminal.wait(&[], |screen| screen.lines().any(|line| line == "exit 0"));
     assert!(screen.contains("host [unikernel: a:data]: set block device"), "{screen}");
     assert!(!screen.contains(" left"), "the line goes: {screen}");
+    daemon.join().unwrap();
+}
+
+#[test]
+fn an_image_that_comes_slowly_shows_how_far_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(terminal) = Terminal::new(directory.path()) else { return };
+    let hurry = Arc::new(AtomicBool::new(false));
+    let listener = UnixListener::bind(directory.path().join("test.sock")).unwrap();
+    let daemon = {
+        let hurry = hurry.clone();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let wire = Wire::decode(read_frame(&mut stream).leak()).unwrap();
+            let image = vec![0x5a; 20_000_000].into();
+            let image = Payload::Success(Success::UnikernelImage { compressed: false, image });
+            let reply = albatross_proto::frame::frame(&Wire::new(wire.header, image).encode().unwrap());
+            for piece in reply.chunks(20_000) {
+                stream.write_all(piece).unwrap();
+                if !hurry.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        })
+    };
+    let client = env!("CARGO_BIN_EXE_albatross-client");
+    terminal.type_in(&format!("{client} --socket test.sock get a:b; echo exit $?"));
+    terminal.wait(&[], |screen| {
+        let mut lines = screen.lines();
+        lines.any(|line| {
+            line.starts_with("received ") && line.contains(" of 20.0 MB, ") && line.contains(" left")
+        })
+    });
+    hurry.store(true, Ordering::Relaxed);
+    terminal.wait(&[], |screen| screen.lines().any(|line| line == "exit 0") && !screen.contains(" left"));
     daemon.join().unwrap();
 }
 

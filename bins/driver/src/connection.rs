@@ -158,6 +158,12 @@ impl<S> Connection<S> {
         self.reader.is_partial()
     }
 
+    /// Of how many octets the frame is that has begun, once that is known.
+    #[must_use]
+    pub fn announced(&self) -> Option<usize> {
+        self.reader.announced()
+    }
+
     /// Whether the peer sends no more. It may still read, unless [`Self::has_hung_up`].
     #[must_use]
     pub const fn has_ended(&self) -> bool {
