@@ -85,7 +85,8 @@ fn crowd(directory: &Path) {
 fn shown(host: &Host, command: &str, field: &str) -> Vec<String> {
     let finished = host.client(&["--json", command]).unwrap().assert(0, "");
     let entries = finished.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let mut all: Vec<String> = entries.map(|entry| entry[field].as_str().unwrap().to_owned()).collect();
+    let shown = entries.filter(|entry| entry["type"] != "status");
+    let mut all: Vec<String> = shown.map(|entry| entry[field].as_str().unwrap().to_owned()).collect();
     all.sort();
     all
 }

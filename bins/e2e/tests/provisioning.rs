@@ -25,9 +25,6 @@ use nix::mount::{MsFlags, mount};
 #[allow(dead_code, reason = "taps are of no concern here")]
 mod namespace;
 
-/// The section that needs `--crl-dir`.
-const REVOCATION: &str = "Revocation";
-
 /// The beginnings of lines that are not about the command that was typed: what the daemons log.
 const LOGS: [&str; 3] = ["albatrossd: ", "albatross-console: ", "albatross-tls-endpoint: "];
 
@@ -189,9 +186,9 @@ fn new_system(directory: &Path) {
     namespace::ip("link set lo up");
 }
 
-/// Types all sections up to this one.
-fn walk(last: &'static str) {
-    namespace::in_new_network(move || {
+#[test]
+fn provisioning_is_as_it_is_written() {
+    namespace::in_new_network(|| {
         let programs = Programs::for_tests().unwrap();
         let directory = tempfile::tempdir().unwrap();
         new_system(directory.path());
@@ -199,37 +196,15 @@ fn walk(last: &'static str) {
         fs::create_dir(&work).unwrap();
         fs::copy(programs.guest("tick"), work.join("clock.spt")).unwrap();
         let mut shell = Shell::start(&work, programs.directory());
-        for (title, blocks) in sections() {
+        for (_, blocks) in sections() {
             blocks.iter().for_each(|block| shell.execute(block));
-            if title == last {
-                break;
-            }
         }
-        // Unikernels outlive a daemon that is killed.
+        // Unikernels outlive a daemon that is killed. No other test runs any at this place.
         drop(shell);
         for (pid, _) in albatross_e2e::processes::mentioning("/run/albatross/alice:") {
             albatross_e2e::processes::signal(pid, nix::sys::signal::Signal::SIGKILL);
         }
     });
-}
-
-#[test]
-fn provisioning_is_as_it_is_written() {
-    let titles: Vec<String> = sections().into_iter().map(|(title, _)| title).collect();
-    let [.., last, revocation] = titles.as_slice() else { panic!("{titles:?}") };
-    assert_eq!(revocation, REVOCATION);
-    walk(last.clone().leak());
-}
-
-#[test]
-fn revocation_is_as_it_is_written() {
-    let programs = Programs::for_tests().unwrap();
-    let help = Command::new(programs.path("albatross-tls-endpoint")).arg("--help").output().unwrap();
-    if !String::from_utf8_lossy(&help.stdout).contains("--crl-dir") {
-        println!("skipped: the endpoint has no --crl-dir");
-        return;
-    }
-    walk(REVOCATION);
 }
 
 #[test]
