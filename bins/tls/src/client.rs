@@ -19,6 +19,7 @@ use rustls::{
 };
 
 use crate::schemes::{SigningKey, provider, tls13_schemes, verify_tls13};
+use crate::{PROTOCOL, SMALL_CHAIN};
 
 /// The most octets of a server's chain: nine certificates of any kind of key are far below.
 const MAX_SERVER_CHAIN: usize = 64 * 1024;
@@ -36,6 +37,20 @@ pub fn connect(
     chain: &[Certificate<'_>],
     key: KeyPair,
 ) -> Result<ClientConnection, Error> {
+    connection(config(root, host_name, chain, key)?)
+}
+
+/// What [`connect`] connects with.
+///
+/// # Errors
+/// As there.
+pub fn config(
+    root: Root<'static>,
+    host_name: Option<String>,
+    chain: &[Certificate<'_>],
+    key: KeyPair,
+) -> Result<ClientConfig, Error> {
+    let size: usize = chain.iter().map(|certificate| certificate.der().len()).sum();
     let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
     let own = Arc::new(CertifiedKey::new(chain, SigningKey::new(key)));
     let mut config = ClientConfig::builder_with_provider(provider())
@@ -45,6 +60,17 @@ pub fn connect(
         .with_client_cert_resolver(Arc::new(Own(own)));
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
+    if size <= SMALL_CHAIN {
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    }
+    Ok(config)
+}
+
+/// A new connection with this configuration.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connection(config: ClientConfig) -> Result<ClientConnection, Error> {
     // rustls asks for a name. It is neither sent nor checked.
     let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
     ClientConnection::new(Arc::new(config), name)
