@@ -32,7 +32,7 @@ use tempfile::TempDir;
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// Whether clients do not say that they are ours: then OpenSSL speaks with them, where it is there.
-const IS_FOREIGN: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"foreign");
+pub const IS_FOREIGN: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"foreign");
 
 /// The folder of a recorded chain.
 pub fn case(name: &str) -> PathBuf {
@@ -61,14 +61,22 @@ impl Endpoint {
     pub fn with_options(ca: &Path, certificate: &Path, key: &Path, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("util")).unwrap();
-        let mut child = Process::new(env!("CARGO_BIN_EXE_albatross-tls-endpoint"))
-            .args([ca, certificate, key])
-            .args(options)
-            .args(["--ip", "127.0.0.1", "--port=0", "-v", "--tmpdir"])
-            .arg(directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-tls-endpoint"));
+        command.args([ca, certificate, key]).args(options);
+        command.args(["--ip", "127.0.0.1", "--port=0", "-v", "--tmpdir"]).arg(directory.path());
+        Self::run(command, directory)
+    }
+
+    /// With these options and the daemons of this directory.
+    pub fn with_words(tmpdir: &Path, words: &[&str]) -> Self {
+        let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-tls-endpoint"));
+        command.args(["ca.pem", "server.pem", "server.key"].map(|name| case("_lib-root").join(name)));
+        command.args(words).arg("--tmpdir").arg(tmpdir);
+        Self::run(command, tempfile::tempdir().unwrap())
+    }
+
+    fn run(mut command: Process, directory: TempDir) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let (say, log) = mpsc::channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -98,31 +106,13 @@ impl Endpoint {
         }
     }
 
-    /// Lets `serve` answer the first connections to a daemon, one after the other, until it returns false.
-    pub fn daemon(
-        &self,
-        name: &str,
-        mut serve: impl FnMut(Daemon) -> bool + Send + 'static,
-    ) -> JoinHandle<()> {
-        let path = self.directory.path().join(format!("util/{name}.sock"));
-        let listener = UnixListener::bind(path).unwrap();
-        std::thread::spawn(move || {
-            loop {
-                let stream = accept_soon(&listener);
-                stream.set_read_timeout(Some(SOON)).unwrap();
-                stream.set_write_timeout(Some(SOON)).unwrap();
-                if !serve(Daemon(stream)) {
-                    return;
-                }
-            }
-        })
+    /// See [`daemon`].
+    pub fn daemon(&self, name: &str, serve: impl FnMut(Daemon) -> bool + Send + 'static) -> JoinHandle<()> {
+        daemon(self.directory.path(), name, serve)
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
-        stream
+        impatient(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
     }
 
     /// A client with a recorded chain.
@@ -132,13 +122,7 @@ impl Endpoint {
     }
 
     pub fn client_with(&self, chain: &Path, key: &Path, server_ca: &Path) -> Client {
-        let mut config =
-            albatross_tls::client::config(root(server_ca), None, &certificates(chain), pair(key)).unwrap();
-        if IS_FOREIGN {
-            config.alpn_protocols.clear();
-        }
-        let connection = albatross_tls::client::connection(config).unwrap();
-        Client(StreamOwned::new(connection, self.connect()))
+        client_over(self.connect(), chain, key, server_ca)
     }
 
     pub fn pid(&self) -> u32 {
@@ -164,6 +148,41 @@ impl Drop for Endpoint {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// A stream that fails where nothing comes.
+pub fn impatient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_write_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+pub fn client_over(stream: TcpStream, chain: &Path, key: &Path, server_ca: &Path) -> Client {
+    let mut config = albatross_tls::client::config(root(server_ca), None, &certificates(chain), pair(key)).unwrap();
+    if IS_FOREIGN {
+        config.alpn_protocols.clear();
+    }
+    Client(StreamOwned::new(albatross_tls::client::connection(config).unwrap(), stream))
+}
+
+/// Lets `serve` answer the first connections to a daemon below `tmpdir`, one after the other, until it returns
+/// false.
+pub fn daemon(
+    tmpdir: &Path,
+    name: &str,
+    mut serve: impl FnMut(Daemon) -> bool + Send + 'static,
+) -> JoinHandle<()> {
+    let listener = UnixListener::bind(tmpdir.join(format!("util/{name}.sock"))).unwrap();
+    std::thread::spawn(move || {
+        loop {
+            let stream = accept_soon(&listener);
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            stream.set_write_timeout(Some(SOON)).unwrap();
+            if !serve(Daemon(stream)) {
+                return;
+            }
+        }
+    })
 }
 
 /// The next connection. A test whose endpoint never connects fails instead of waiting.

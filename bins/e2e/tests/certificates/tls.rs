@@ -22,6 +22,13 @@ pub(crate) type Tls = Raw<StreamOwned<ClientConnection, TcpStream>>;
 /// Connects with this chain and key, or with none. The handshake is carried out by the first reading or
 /// writing, and a chain that is refused shows after it.
 pub(crate) fn connect(port: u16, chain: Option<(&Path, &Path)>) -> Tls {
+    let mut tcp = Raw::tcp(port).unwrap();
+    let tcp = tcp.stream().try_clone().unwrap();
+    Raw::over(StreamOwned::new(client(chain), tcp))
+}
+
+/// The half of a client with this chain and key, or with none.
+pub(crate) fn client(chain: Option<(&Path, &Path)>) -> ClientConnection {
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&version::TLS13])
         .unwrap()
@@ -33,9 +40,7 @@ pub(crate) fn connect(port: u16, chain: Option<(&Path, &Path)>) -> Tls {
     };
     config.enable_sni = false;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut tcp = Raw::tcp(port).unwrap();
-    let tcp = tcp.stream().try_clone().unwrap();
-    Raw::over(StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp))
+    ClientConnection::new(Arc::new(config), name).unwrap()
 }
 
 fn certified(chain: &Path, key: &Path) -> Arc<CertifiedKey> {
