@@ -21,7 +21,7 @@ pub const MAX_LARGE_CHAIN: usize = 16 * 1024 * 1024 - 64 * 1024;
 pub const MAX_LARGE_HANDSHAKE: usize = MAX_LARGE_CHAIN + 2 * MAX_HANDSHAKE;
 
 /// How many clients at a time may send a chain of more than 16 KiB. The others wait, unread. For each TLS, the verified
-/// authority and the message to albatrossd hold the chain up to four times: together 256 MiB at the most.
+/// authority and the message to albatrossd hold the chain up to four times at once: together 256 MiB at the most.
 pub const LARGE_PLACES: usize = 4;
 
 /// How long a client waits for such a place: as long as two that were there before it may take.

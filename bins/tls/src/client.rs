@@ -21,6 +21,10 @@ use rustls::{
 use crate::schemes::{SigningKey, provider, tls13_schemes, verify_tls13};
 use crate::{PROTOCOL, SMALL_CHAIN};
 
+/// The most octets of a chain that can be sent: what a message of TLS holds (2^24 less one), without what stands around
+/// at most nine certificates.
+const MAX_SENT: usize = 0xff_ff00;
+
 /// The most octets of a server's chain: nine certificates of any kind of key are far below.
 const MAX_SERVER_CHAIN: usize = 64 * 1024;
 
@@ -30,7 +34,7 @@ const MAX_SERVER_CHAIN: usize = 64 * 1024;
 /// parses it. `host_name` is checked against the server's certificate where it is given.
 ///
 /// # Errors
-/// Those of rustls, none of which depends on the peer.
+/// Those of rustls, none of which depends on the peer; a chain that is longer than TLS can send.
 pub fn connect(
     root: Root<'static>,
     host_name: Option<String>,
@@ -51,6 +55,11 @@ pub fn config(
     key: KeyPair,
 ) -> Result<ClientConfig, Error> {
     let size: usize = chain.iter().map(|certificate| certificate.der().len()).sum();
+    if size > MAX_SENT {
+        let text =
+            format!("the certificates have {size} octets, TLS can send {MAX_SENT}: stream the image instead");
+        return Err(Error::General(text));
+    }
     let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
     let own = Arc::new(CertifiedKey::new(chain, SigningKey::new(key)));
     let mut config = ClientConfig::builder_with_provider(provider())

@@ -86,6 +86,11 @@ pub enum TlsError {
         /// The most octets.
         limit: usize,
     },
+    /// What there is in the client's chain beside the command is longer than this many octets.
+    LargeBesideCommand {
+        /// The most octets.
+        limit: usize,
+    },
     /// The client's chain cannot be read.
     Chain(ChainError),
     /// As the first, in the words of OpenSSL or of what stands before it.
@@ -214,6 +219,10 @@ impl fmt::Display for TlsError {
                     ", which needs an endpoint that was built with OpenSSL"
                 }
             ),
+            Self::LargeBesideCommand { limit } => write!(
+                f,
+                "the client's chain is refused: its certificates have more than {limit} octets beside the command"
+            ),
             Self::Chain(error) => write!(f, "the client's chain is refused: {error}"),
             Self::Other(text) => write!(f, "TLS failed: {text}"),
             Self::Io(error) => write!(f, "connection failed: {error}"),
@@ -227,7 +236,7 @@ impl std::error::Error for TlsError {
             Self::Tls(error) => Some(error),
             Self::Chain(error) => Some(error),
             Self::Io(error) => Some(error),
-            Self::TooLarge { .. } | Self::Other(_) => None,
+            Self::TooLarge { .. } | Self::LargeBesideCommand { .. } | Self::Other(_) => None,
         }
     }
 }

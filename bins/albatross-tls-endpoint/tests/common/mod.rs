@@ -158,7 +158,8 @@ pub fn impatient(stream: TcpStream) -> TcpStream {
 }
 
 pub fn client_over(stream: TcpStream, chain: &Path, key: &Path, server_ca: &Path) -> Client {
-    let mut config = albatross_tls::client::config(root(server_ca), None, &certificates(chain), pair(key)).unwrap();
+    let mut config =
+        albatross_tls::client::config(root(server_ca), None, &certificates(chain), pair(key)).unwrap();
     if IS_FOREIGN {
         config.alpn_protocols.clear();
     }

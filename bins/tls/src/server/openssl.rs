@@ -232,7 +232,7 @@ impl Openssl {
             ffi::refuse_no_more();
             if let Some(error) = self.take_unreadable() {
                 self.failed = true;
-                return Err(TlsError::Chain(error));
+                return Err(error);
             }
             match accepted {
                 Ok(()) => self.done = true,
@@ -242,7 +242,7 @@ impl Openssl {
         self.collect(plain)
     }
 
-    fn take_unreadable(&self) -> Option<albatross_core::certificate::ChainError> {
+    fn take_unreadable(&self) -> Option<TlsError> {
         self.stream.ssl().ex_data(ffi::presented().ok()?)?.take_unreadable()
     }
 

@@ -1,12 +1,13 @@
 //! The client's chain as it stands in its message, before OpenSSL reads it.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use albatross_core::certificate::{Certificate, ChainError, chain_from_der};
+use albatross_core::certificate::{Certificate, MAX_CHAIN, chain_from_der};
 use albatross_core::endpoint::limits::MAX_LARGE_CHAIN;
 use rustls::pki_types::UnixTime;
 
-use super::super::{MAX_CHAIN_OCTETS, lock, verifier::Slot};
+use super::super::{MAX_CHAIN_OCTETS, TlsError, lock, verifier::Slot};
 
 /// Type of a message with certificates.
 const CERTIFICATE: u8 = 11;
@@ -15,7 +16,9 @@ const CERTIFICATE: u8 = 11;
 #[derive(Debug)]
 pub(super) struct Presented {
     slot: Slot,
-    unreadable: Mutex<Option<ChainError>>,
+    unreadable: Mutex<Option<TlsError>>,
+    /// There is one chain in a connection. OpenSSL says so as well.
+    looked: AtomicBool,
 }
 
 /// OpenSSL is not to read it.
@@ -24,7 +27,7 @@ pub(super) struct Unreadable;
 
 impl Presented {
     pub(super) fn new(slot: Slot) -> Self {
-        Self { slot, unreadable: Mutex::new(None) }
+        Self { slot, unreadable: Mutex::new(None), looked: AtomicBool::new(false) }
     }
 
     pub(super) const fn slot(&self) -> &Slot {
@@ -32,7 +35,7 @@ impl Presented {
     }
 
     /// Why it cannot be read, if so. Once.
-    pub(super) fn take_unreadable(&self) -> Option<ChainError> {
+    pub(super) fn take_unreadable(&self) -> Option<TlsError> {
         lock(&self.unreadable).take()
     }
 
@@ -43,6 +46,9 @@ impl Presented {
         let Some(ders) = certificates(body) else { return Ok(()) };
         if ders.is_empty() {
             return Ok(());
+        }
+        if self.looked.swap(true, Ordering::Relaxed) {
+            return Err(Unreadable);
         }
         match read(&ders) {
             Ok(chain) => {
@@ -58,12 +64,12 @@ impl Presented {
 }
 
 /// A chain is large by the command of its leaf and by nothing else.
-fn read<'a>(ders: &[&'a [u8]]) -> Result<Vec<Certificate<'a>>, ChainError> {
-    let chain = chain_from_der(ders.iter().copied(), MAX_LARGE_CHAIN)?;
+fn read<'a>(ders: &[&'a [u8]]) -> Result<Vec<Certificate<'a>>, TlsError> {
+    let chain = chain_from_der(ders.iter().copied(), MAX_LARGE_CHAIN).map_err(TlsError::Chain)?;
     let size: usize = ders.iter().map(|der| der.len()).sum();
     let command = chain.first().and_then(Certificate::command_extension).map_or(0, <[u8]>::len);
     if size - command.min(size) > MAX_CHAIN_OCTETS {
-        return Err(ChainError::TooLarge { limit: MAX_CHAIN_OCTETS });
+        return Err(TlsError::LargeBesideCommand { limit: MAX_CHAIN_OCTETS });
     }
     Ok(chain)
 }
@@ -77,7 +83,7 @@ fn certificates(message: &[u8]) -> Option<Vec<&[u8]>> {
     take(&mut rest, 1)?;
     let mut list = take(&mut rest, 3)?;
     let mut ders = Vec::new();
-    while !list.is_empty() {
+    while !list.is_empty() && ders.len() <= MAX_CHAIN {
         ders.push(take(&mut list, 3)?);
         take(&mut list, 2)?;
     }
@@ -91,4 +97,29 @@ fn take<'a>(from: &mut &'a [u8], octets: usize) -> Option<&'a [u8]> {
     let (content, rest) = rest.split_at_checked(length)?;
     *from = rest;
     Some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(ders: &[&[u8]]) -> Vec<u8> {
+        let length = |count: usize| u32::try_from(count).unwrap().to_be_bytes()[1..].to_vec();
+        let list: Vec<u8> =
+            ders.iter().flat_map(|der| [&length(der.len())[..], der, &[0, 0]].concat()).collect();
+        let body = [&[0][..], &length(list.len()), &list].concat();
+        [&length(body.len())[..], &body].concat()
+    }
+
+    #[test]
+    fn certificates_are_found_in_their_message() {
+        for ders in [&[][..], &[&b"leaf"[..]], &[b"leaf", b"", b"another"]] {
+            assert_eq!(certificates(&message(ders)), Some(ders.to_vec()));
+        }
+        let whole = message(&[b"leaf", b"ca"]);
+        for end in 0..whole.len() {
+            assert_eq!(certificates(&whole[..end]), None, "{end}");
+        }
+        assert_eq!(certificates(&[&whole[..], &[0]].concat()), None);
+    }
 }
