@@ -1,5 +1,8 @@
 //! Who is let in: chains against the root, the revocation lists, and what was verified before.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};

@@ -13,7 +13,7 @@ use albatross_core::machine::ClientId;
 use albatross_driver::logging::Logger;
 use albatross_driver::signals::{Signal, Signals};
 use albatross_driver::timer::{self, Timers};
-use albatross_tls::server::Acceptor;
+use albatross_tls::server::{Acceptor, READ_PER_TURN};
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -31,8 +31,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Octets read with one system call.
 const SCRATCH: usize = 64 * 1024;
 
-/// What is kept of the buffer for decrypted octets between two turns.
-const KEEP_DATA: usize = 64 * 1024;
+/// What is kept of the buffer for decrypted octets: a turn of a client, and a read on top of that.
+const KEEP_DATA: usize = READ_PER_TURN + SCRATCH;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;

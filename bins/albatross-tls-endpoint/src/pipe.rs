@@ -6,8 +6,8 @@ use std::path::Path;
 use albatross_tls::queue::Queue;
 use mio::net::UnixStream;
 
-/// Octets that are read in one turn.
-const READ_PER_TURN: usize = 256 * 1024;
+/// Octets that are read in one turn, as many as from a client.
+const READ_PER_TURN: usize = albatross_tls::server::READ_PER_TURN;
 
 /// A connection to a daemon.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! | `quickstart` | builds everything and shows a unikernel deployed by certificate |
 //! | `test` | runs every test there is |
 //! | `measure` | prints memory of the idle daemons and the time from create to the first console line |
+//! | `measure-door` | prints what the TLS endpoint costs, beside OpenSSL's server |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
@@ -13,6 +14,7 @@ mod api;
 mod fuzz;
 mod links;
 mod measure;
+mod measure_door;
 mod papers;
 mod quickstart;
 mod test;
@@ -37,6 +39,7 @@ enum Command {
     Quickstart(Quickstart),
     Test(Test),
     Measure(Measure),
+    MeasureDoor(MeasureDoor),
     Links(Links),
     Fuzz(Fuzz),
     Api(Api),
@@ -65,6 +68,15 @@ struct Test {}
 struct Measure {
     /// how many creates (30)
     #[argh(option, arg_name = "N", default = "30")]
+    count: usize,
+}
+
+/// Prints what the TLS endpoint costs: memory, handshakes, streams, beside OpenSSL's server.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "measure-door")]
+struct MeasureDoor {
+    /// how many handshakes (1000)
+    #[argh(option, arg_name = "N", default = "1000")]
     count: usize,
 }
 
@@ -107,6 +119,7 @@ fn main() -> ExitCode {
         Command::Quickstart(Quickstart { keep, release }) => quickstart::run(keep, release),
         Command::Test(Test {}) => test::run(),
         Command::Measure(Measure { count }) => measure::run(count),
+        Command::MeasureDoor(MeasureDoor { count }) => measure_door::run(count),
         Command::Links(Links {}) => links::run(),
         Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {

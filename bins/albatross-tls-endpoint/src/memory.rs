@@ -1,0 +1,59 @@
+//! Memory of the start that is not needed any more.
+
+use std::fs;
+use std::ops::Range;
+
+use rustix::mm::{Advice, madvise};
+
+/// Gives the pages of code back that were run so far: command lines, files and keys are read once. What is run
+/// again comes back from where it was read, page by page. Where it cannot be done nothing is lost but memory.
+#[allow(unsafe_code, reason = "the system call takes an address")]
+pub(crate) fn forget_the_start() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for code in maps.lines().filter_map(code_of_file) {
+        // SAFETY: a mapping of this process that is of a file, read and executed, and never written: nothing is in
+        // it that is not in the file, from which it is read again when it is touched.
+        _ = unsafe {
+            madvise(std::ptr::with_exposed_provenance_mut(code.start), code.len(), Advice::LinuxDontNeed)
+        };
+    }
+}
+
+/// The addresses, where this line is about code from a file: `START-END r-xp OFFSET DEVICE INODE PATH`.
+fn code_of_file(line: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let is_code = fields.next()? == "r-xp";
+    let is_file = fields.nth(3)?.starts_with('/');
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    (is_code && is_file).then_some(address(start)?..address(end)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_of_files_is_given_back() {
+        let line = "55d0c8a00000-55d0c8c00000 r-xp 00092000 fe:00 1311 /usr/libexec/albatross/albatross-tls-endpoint";
+        assert_eq!(code_of_file(line), Some(0x55d0_c8a0_0000..0x55d0_c8c0_0000));
+        for other in [
+            "",
+            "7f0000000000-7f0000001000 r--p 00000000 fe:00 1311 /usr/lib/libc.so.6",
+            "7f0000000000-7f0000001000 rw-p 00000000 fe:00 1311 /usr/lib/libc.so.6",
+            "7f0000000000-7f0000001000 rwxp 00000000 fe:00 1311 /usr/lib/libc.so.6",
+            "7f0000000000-7f0000001000 r-xp 00000000 00:00 0 [vdso]",
+            "7f0000000000-7f0000001000 r-xp 00000000 00:00 0",
+            "what-ever r-xp 0 0 0 /usr/lib/libc.so.6",
+        ] {
+            assert_eq!(code_of_file(other), None, "{other}");
+        }
+    }
+
+    /// It runs on.
+    #[test]
+    fn what_was_given_back_comes_back() {
+        forget_the_start();
+        assert!(!fs::read_to_string("/proc/self/maps").unwrap().is_empty());
+    }
+}
