@@ -44,6 +44,8 @@ impl Confinement<'_> {
     /// # Errors
     /// Where the system does not allow it, or there is no such user.
     pub(crate) fn begin(&self, log: &Logger) -> io::Result<()> {
+        let named_capabilities = |error| named("give up capabilities", &error);
+        empty_bounding_set().map_err(named_capabilities)?;
         match &self.user {
             Some(name) if geteuid().is_root() => become_user(name)?,
             Some(name) => log.info(format_args!("--user {name}: not root, so the user stays as it is")),
@@ -52,7 +54,7 @@ impl Confinement<'_> {
             ),
             None => {}
         }
-        give_up_capabilities().map_err(|error| named("give up capabilities", &error))?;
+        give_up_capabilities().map_err(named_capabilities)?;
         set_no_new_privs(true)?;
         // The key is in memory: in no core file, and for no other process of this user.
         set_dumpable(false)?;
@@ -115,7 +117,7 @@ fn user_in(file: &str, name: &str) -> Option<(Uid, Gid)> {
     Some((Uid::from_raw(user), Gid::from_raw(group)))
 }
 
-fn give_up_capabilities() -> io::Result<()> {
+fn empty_bounding_set() -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         match remove_capability_from_bounding_set(capability) {
             // Not this kernel's, or it is not ours to give up: new privileges are given up, too.
@@ -123,6 +125,10 @@ fn give_up_capabilities() -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+    Ok(())
+}
+
+fn give_up_capabilities() -> io::Result<()> {
     match clear_ambient_capability_set() {
         Ok(()) | Err(rustix::io::Errno::INVAL) => {}
         Err(error) => return Err(error.into()),

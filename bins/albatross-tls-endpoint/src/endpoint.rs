@@ -66,7 +66,8 @@ pub(crate) struct Endpoint<'a> {
     /// The lists that the links were asked about.
     changes: u64,
     door: Door,
-    links: HashMap<ClientId, Link>,
+    /// Each on its own, so that a table that once had to grow stays small.
+    links: HashMap<ClientId, Box<Link>>,
     next: usize,
     /// Links with something to do.
     busy: BTreeSet<ClientId>,
@@ -256,7 +257,7 @@ impl<'a> Endpoint<'a> {
             // Asked before it was accepted.
             Admission::Full => return Ok(()),
         }
-        self.links.insert(id, Link::new(stream, address, Token(token + 1), self.began.elapsed()));
+        self.links.insert(id, Box::new(Link::new(stream, address, Token(token + 1), self.began.elapsed())));
         self.busy.insert(id);
         Ok(())
     }
@@ -307,7 +308,7 @@ impl<'a> Endpoint<'a> {
             Turn::Again => _ = self.busy.insert(id),
             Turn::Wait => {}
         }
-        let deadline = self.links.get(&id).and_then(Link::deadline);
+        let deadline = self.links.get(&id).and_then(|link| link.deadline());
         if self.deadlines.get(&id).copied() != deadline {
             match deadline {
                 Some(deadline) => {

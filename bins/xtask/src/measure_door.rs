@@ -163,7 +163,9 @@ impl House {
         let server = OpenSsl::start(&self.pki, &["-quiet", "-naccept", "2"])?;
         let file = File::open(&path).map_err(|error| Failure::io("open", &path, error))?;
         let mut command = Command::new("openssl");
-        command.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", server.port)]).stdin(file);
+        command
+            .args(["s_client", "-quiet", "-no_ign_eof", "-connect", &format!("127.0.0.1:{}", server.port)])
+            .stdin(file);
         let begin = Instant::now();
         let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.map_err(|error| Failure::io("run", Path::new("openssl"), error))?;
