@@ -21,6 +21,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::link::{Context, Link, Socket, Turn};
 use crate::listener;
 use crate::lists::Lists;
+use crate::memory;
 
 /// Clients accepted in one turn, so that those connected are served in between.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -33,6 +34,10 @@ const SCRATCH: usize = 64 * 1024;
 
 /// What is kept of the buffer for decrypted octets: a turn of a client, and a read on top of that.
 const KEEP_DATA: usize = READ_PER_TURN + SCRATCH;
+
+/// Connections at one time after which, when all have left, memory is given back: more than a few users have, less
+/// than would be missed.
+const CROWD: usize = 64;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
@@ -69,6 +74,8 @@ pub(crate) struct Endpoint<'a> {
     /// Each on its own, so that a table that once had to grow stays small.
     links: HashMap<ClientId, Box<Link>>,
     next: usize,
+    /// The most links at one time since there were none.
+    most: usize,
     /// Links with something to do.
     busy: BTreeSet<ClientId>,
     /// Links that wait for a place for a large chain, the oldest first.
@@ -109,6 +116,7 @@ impl<'a> Endpoint<'a> {
             door: Door::new(MAX_CONNECTIONS),
             links: HashMap::new(),
             next: 0,
+            most: 0,
             busy: BTreeSet::new(),
             waiting: BTreeSet::new(),
             timers: Timers::new(),
@@ -166,6 +174,7 @@ impl<'a> Endpoint<'a> {
             self.serve();
             self.expire();
             self.end_revoked();
+            self.settle();
             if self.listener.is_none() && self.links.is_empty() {
                 return Ok(());
             }
@@ -320,6 +329,14 @@ impl<'a> Endpoint<'a> {
                     self.deadlines.remove(&id);
                 }
             }
+        }
+    }
+
+    /// When all have left, so does what a crowd has cost.
+    fn settle(&mut self) {
+        self.most = self.most.max(self.links.len());
+        if self.links.is_empty() && std::mem::take(&mut self.most) >= CROWD {
+            memory::forget_the_crowd();
         }
     }
 

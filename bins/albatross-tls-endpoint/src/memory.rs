@@ -1,4 +1,4 @@
-//! Memory of the start that is not needed any more.
+//! Memory that is not needed any more: of the start, and of a crowd that has left.
 
 use std::fs;
 use std::ops::Range;
@@ -16,6 +16,17 @@ pub(crate) fn forget_the_start() {
         _ = unsafe {
             madvise(std::ptr::with_exposed_provenance_mut(code.start), code.len(), Advice::LinuxDontNeed)
         };
+    }
+}
+
+/// Gives back what the allocator keeps for the next crowd. It looks at all of its memory, so this is not for every
+/// connection that ends.
+#[allow(unsafe_code, reason = "a function of the C library")]
+pub(crate) fn forget_the_crowd() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: takes a number; what it gives back is memory that nobody holds.
+        _ = unsafe { nix::libc::malloc_trim(0) };
     }
 }
 

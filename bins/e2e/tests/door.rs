@@ -138,6 +138,7 @@ fn a_thousand_who_say_nothing_are_let_in_within_a_second_and_others_are_served()
     house.is_open();
     drop(silent);
     house.has(before, 0);
+    eventually("less memory", || (house.memory() < memory + 1024).then_some(())).unwrap();
 }
 
 /// In real time, once: what the tests of the core see with a clock of their own.
