@@ -2,7 +2,7 @@
 //!
 //! The rules of a conversation are in [`albatross_core::endpoint`], TLS and the verification of chains in
 //! `albatross-tls`; these programs turn readiness into what happened and carry out what is to be done. They
-//! read three files and the revocation lists, give up whatever else they could do ([`confine`]), and then serve:
+//! read three files and the revocation lists, give up whatever else they could do (`confine`), and then serve:
 //! a TCP socket, or the one connection that inetd passes as standard input.
 #![deny(unsafe_code)]
 
