@@ -48,7 +48,10 @@ use crate::{
 use ask::{Asking, Kind, Phase, Verdict};
 use flow::Flow;
 use gather::Gathering;
-use limits::{CONNECT_PAUSE, DAEMON_PATIENCE, HANDSHAKE_PATIENCE, LINGER, MAX_HANDSHAKE, WRITE_PATIENCE};
+use limits::{
+    CONNECT_PAUSE, DAEMON_PATIENCE, HANDSHAKE_PATIENCE, LARGE_STEP, LARGE_STEP_PATIENCE, LINGER,
+    MAX_HANDSHAKE, MAX_LARGE_HANDSHAKE, PLACE_PATIENCE, WRITE_PATIENCE,
+};
 use relay::{ClientStep, Patience, Relay, Step};
 
 /// What happened.
@@ -57,6 +60,10 @@ use relay::{ClientStep, Patience, Relay, Step};
 pub enum Input<'a> {
     /// The client sent this many octets, and the handshake is not done.
     HandshakeOctets(usize),
+    /// The client's chain is a large one, and all places for such are taken: it is not read.
+    PlaceAwaited,
+    /// The client's chain is a large one, and has a place.
+    PlaceGiven,
     /// The handshake is done: the client holds the key of the leaf of a verified path, and this is what the
     /// path may do.
     HandshakeDone(Box<Result<Authority<'static>, AuthorityError>>),
@@ -139,6 +146,7 @@ pub struct Session {
 enum State {
     Handshake {
         until: Duration,
+        place: Place,
     },
     Gathering {
         authority: Box<Authority<'static>>,
@@ -155,13 +163,24 @@ enum State {
     Over,
 }
 
+/// What a handshake has to do with the places for large chains.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    None,
+    Awaited,
+    /// With so many octets of the step that it is expected to make.
+    Given {
+        progress: usize,
+    },
+}
+
 impl Session {
     /// A session with a client that has just connected. `now` is a clock that never goes back, from a
     /// beginning of the driver's choice.
     #[must_use]
     pub fn new(now: Duration) -> Self {
         Self {
-            state: State::Handshake { until: now + HANDSHAKE_PATIENCE },
+            state: State::Handshake { until: now + HANDSHAKE_PATIENCE, place: Place::None },
             about: None,
             to_client: Flow::default(),
             to_daemon: Flow::default(),
@@ -183,7 +202,7 @@ impl Session {
     pub fn deadline(&self) -> Option<Duration> {
         let client_waits = self.to_client.is_waiting();
         match &self.state {
-            State::Handshake { until } => Some(*until),
+            State::Handshake { until, .. } => Some(*until),
             State::Gathering { patience, .. } => Some(patience.until),
             State::Asking(asking) => Some(match &asking.phase {
                 Phase::Connecting { until, again } => again.unwrap_or(*until),
@@ -208,6 +227,8 @@ impl Session {
     pub fn handle(&mut self, now: Duration, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
             Input::HandshakeOctets(count) => self.handshake_octets(now, count, out),
+            Input::PlaceAwaited => self.place_awaited(now),
+            Input::PlaceGiven => self.place_given(now),
             Input::HandshakeDone(authority) => self.begin(now, *authority, out),
             Input::Refused(error) => self.refused(now, error, out),
             Input::Revoked(error) => self.revoked(now, error, out),
@@ -231,8 +252,32 @@ impl Session {
 
     fn handshake_octets(&mut self, now: Duration, count: usize, out: &mut Vec<Output>) {
         self.handshake_octets += count;
-        if self.handshake_octets > MAX_HANDSHAKE && matches!(self.state, State::Handshake { .. }) {
-            self.finish(now, Outcome::LongHandshake, out);
+        let State::Handshake { until, place } = &mut self.state else { return };
+        let mut limit = MAX_HANDSHAKE;
+        if let Place::Given { progress } = place {
+            limit = MAX_LARGE_HANDSHAKE;
+            *progress += count;
+            if *progress >= LARGE_STEP {
+                *progress = 0;
+                *until = now + LARGE_STEP_PATIENCE;
+            }
+        }
+        if self.handshake_octets > limit {
+            self.finish(now, Outcome::LongHandshake { limit }, out);
+        }
+    }
+
+    const fn place_awaited(&mut self, now: Duration) {
+        if let State::Handshake { until, place } = &mut self.state {
+            *until = now.saturating_add(PLACE_PATIENCE);
+            *place = Place::Awaited;
+        }
+    }
+
+    const fn place_given(&mut self, now: Duration) {
+        if let State::Handshake { until, place } = &mut self.state {
+            *until = now.saturating_add(LARGE_STEP_PATIENCE);
+            *place = Place::Given { progress: 0 };
         }
     }
 
@@ -476,7 +521,14 @@ impl Session {
             return;
         }
         match &mut self.state {
-            State::Handshake { .. } => self.abandon(Outcome::Silent, out),
+            State::Handshake { place, .. } => {
+                let outcome = match place {
+                    Place::None => Outcome::Silent,
+                    Place::Awaited => Outcome::NoPlace,
+                    Place::Given { .. } => Outcome::SlowChain,
+                };
+                self.abandon(outcome, out);
+            }
             State::Gathering { .. } => self.fail(now, Failure::StreamSlow, out),
             State::Asking(asking) => {
                 let daemon = asking.daemon();

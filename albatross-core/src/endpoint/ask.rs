@@ -164,5 +164,10 @@ impl Phase {
 
 fn command_frame(sequence: usize, name: Name, command: Command<'_>) -> Result<Vec<u8>, EncodeError> {
     let header = Header::new(i64::try_from(sequence).unwrap_or(i64::MAX), name);
-    Ok(frame::frame(&Wire::new(header, Payload::Command(command)).encode()?))
+    // An image is large: the command is dropped when it is encoded, and what it was encoded to is not copied.
+    let mut frame = Wire::new(header, Payload::Command(command)).encode()?;
+    let header = frame::header(frame.len()).ok_or(EncodeError::TooLong { length: frame.len() })?;
+    frame.reserve_exact(header.len());
+    frame.splice(..0, header);
+    Ok(frame)
 }

@@ -12,6 +12,28 @@ pub const MAX_CONNECTIONS: usize = 2048;
 /// takes less than the 64 KiB that the TLS library accepts in one message; this leaves room around it.
 pub const MAX_HANDSHAKE: usize = 96 * 1024;
 
+/// The most octets of a chain that is accepted by way of OpenSSL: what a message of TLS can hold (16 MiB) but for
+/// 64 KiB, so that it is we who refuse a longer one.
+pub const MAX_LARGE_CHAIN: usize = 16 * 1024 * 1024 - 64 * 1024;
+
+/// Octets that a client with a large chain may send before its handshake is done: the chain, and in each record of
+/// 16 KiB the 22 octets around its content.
+pub const MAX_LARGE_HANDSHAKE: usize = MAX_LARGE_CHAIN + 2 * MAX_HANDSHAKE;
+
+/// How many clients at a time may send a chain of more than 16 KiB. The others wait, unread. For each TLS, the verified
+/// authority and the message to albatrossd hold the chain up to four times at once: together 256 MiB at the most.
+pub const LARGE_PLACES: usize = 4;
+
+/// How long a client waits for such a place: as long as two that were there before it may take.
+pub const PLACE_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a client with a place may take for each [`LARGE_STEP`] of its chain.
+pub const LARGE_STEP_PATIENCE: Duration = Duration::from_secs(4);
+
+/// The progress that is expected within [`LARGE_STEP_PATIENCE`], in octets: 64 KiB/s, which a poor line has, so that
+/// 16 MiB hold a place for at most four and a half minutes.
+pub const LARGE_STEP: usize = 256 * 1024;
+
 /// How long a handshake may take: several round trips over the worst of links.
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 

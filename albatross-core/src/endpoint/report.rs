@@ -8,7 +8,10 @@ use albatross_proto::{
     frame::FrameError,
 };
 
-use super::limits::{HANDSHAKE_PATIENCE, MAX_HANDSHAKE, MAX_STREAMED_IMAGE, MAX_UNEXPECTED, WRITE_PATIENCE};
+use super::limits::{
+    HANDSHAKE_PATIENCE, LARGE_PLACES, LARGE_STEP, LARGE_STEP_PATIENCE, MAX_STREAMED_IMAGE, MAX_UNEXPECTED,
+    PLACE_PATIENCE, WRITE_PATIENCE,
+};
 use crate::{
     authority::AuthorityError, certificate::ChainError, machine::Level, revocation::RevocationError,
 };
@@ -47,7 +50,14 @@ pub enum Outcome {
     /// The handshake was not done in time.
     Silent,
     /// The client sent more than a handshake takes.
-    LongHandshake,
+    LongHandshake {
+        /// In octets.
+        limit: usize,
+    },
+    /// The client's chain is a large one, and there was no place for it.
+    NoPlace,
+    /// The client's chain is a large one, and came too slowly.
+    SlowChain,
     /// A newer client needed the room.
     Crowded,
     /// The endpoint ends.
@@ -160,9 +170,19 @@ impl fmt::Display for Outcome {
             Self::Silent => {
                 write!(f, "dropped, as the handshake was not done within {} s", HANDSHAKE_PATIENCE.as_secs())
             }
-            Self::LongHandshake => {
-                write!(f, "dropped, as the handshake took more than {MAX_HANDSHAKE} octets")
+            Self::LongHandshake { limit } => {
+                write!(f, "dropped, as the handshake took more than {limit} octets")
             }
+            Self::NoPlace => write!(
+                f,
+                "dropped, as for {} s {LARGE_PLACES} others were sending large certificates",
+                PLACE_PATIENCE.as_secs()
+            ),
+            Self::SlowChain => write!(
+                f,
+                "dropped, as less than {LARGE_STEP} octets of large certificates came in {} s",
+                LARGE_STEP_PATIENCE.as_secs()
+            ),
             Self::Crowded => f.write_str("dropped, as there are too many connections"),
             Self::Shutdown => f.write_str("dropped, as the endpoint ends"),
         }

@@ -658,6 +658,36 @@ fn strangers_have_limits() {
 }
 
 #[test]
+fn a_large_chain_has_to_get_on_once_it_has_a_place() {
+    let mut rig = Rig::new();
+    rig.happens(Input::PlaceAwaited);
+    rig.waits(PLACE_PATIENCE - Duration::from_secs(1));
+    assert!(!rig.dropped);
+    rig.happens(Input::PlaceGiven);
+    // More than others may send, at the least speed.
+    let mut sent = 0;
+    while sent + LARGE_STEP <= MAX_LARGE_HANDSHAKE {
+        rig.waits(LARGE_STEP_PATIENCE - Duration::from_millis(1));
+        rig.happens(Input::HandshakeOctets(LARGE_STEP));
+        sent += LARGE_STEP;
+        assert!(!rig.dropped && !rig.closing, "after {sent} octets");
+    }
+    rig.happens(Input::HandshakeOctets(LARGE_STEP - 1));
+    assert!(rig.closing && rig.report().contains("octets"), "{}", rig.report());
+
+    let mut rig = Rig::new();
+    rig.happens(Input::PlaceGiven);
+    rig.happens(Input::HandshakeOctets(LARGE_STEP - 1));
+    rig.waits(LARGE_STEP_PATIENCE);
+    assert!(rig.dropped && rig.report().contains("large certificates came"), "{}", rig.report());
+
+    let mut rig = Rig::new();
+    rig.happens(Input::PlaceAwaited);
+    rig.waits(PLACE_PATIENCE);
+    assert!(rig.dropped && rig.report().contains("4 others were sending"), "{}", rig.report());
+}
+
+#[test]
 fn what_is_not_expected_is_ignored_up_to_a_limit() {
     let mut rig = Rig::asks(info(), 0);
     rig.connects();

@@ -78,6 +78,8 @@ pub(crate) struct Endpoint<'a> {
     most: usize,
     /// Links with something to do.
     busy: BTreeSet<ClientId>,
+    /// Links that wait for a place for a large chain, the oldest first.
+    waiting: BTreeSet<ClientId>,
     timers: Timers<ClientId>,
     deadlines: HashMap<ClientId, Duration>,
     began: Instant,
@@ -116,6 +118,7 @@ impl<'a> Endpoint<'a> {
             next: 0,
             most: 0,
             busy: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             timers: Timers::new(),
             deadlines: HashMap::new(),
             began: Instant::now(),
@@ -167,6 +170,7 @@ impl<'a> Endpoint<'a> {
                 }
             }
             self.accept();
+            self.give_places();
             self.serve();
             self.expire();
             self.end_revoked();
@@ -196,7 +200,8 @@ impl<'a> Endpoint<'a> {
     /// For ever where nothing is due, so that an idle endpoint is never woken.
     fn timeout(&self) -> Option<Duration> {
         let can_accept = self.acceptable && self.paused_until.is_none() && self.door.has_room();
-        if can_accept || !self.busy.is_empty() {
+        let can_give = !self.waiting.is_empty() && self.acceptor.free_places() > 0;
+        if can_accept || can_give || !self.busy.is_empty() {
             return Some(Duration::ZERO);
         }
         timer::timeout(self.timers.next(), self.paused_until.filter(|_| self.acceptable), Instant::now())
@@ -266,6 +271,12 @@ impl<'a> Endpoint<'a> {
         Ok(())
     }
 
+    /// Who waited the longest goes on where there is a place.
+    fn give_places(&mut self) {
+        let free = self.acceptor.free_places();
+        self.busy.extend(self.waiting.iter().take(free));
+    }
+
     /// Each link with something to do gets one turn.
     fn serve(&mut self) {
         for id in std::mem::take(&mut self.busy) {
@@ -282,8 +293,14 @@ impl<'a> Endpoint<'a> {
                 now: self.began.elapsed(),
             };
             let turn = link.turn(&mut context);
-            if stranger && link.is_known() {
+            // There are few with a place, and what they send takes its time: they do not have to make room for others.
+            if stranger && (link.is_known() || link.has_place()) {
                 self.door.knows(id);
+            }
+            if link.awaits_place() {
+                self.waiting.insert(id);
+            } else {
+                self.waiting.remove(&id);
             }
             self.after(id, turn);
         }
@@ -339,6 +356,7 @@ impl<'a> Endpoint<'a> {
         // Dropping its sockets takes them out of epoll.
         self.links.remove(&id);
         self.busy.remove(&id);
+        self.waiting.remove(&id);
         self.timers.cancel(id);
         self.deadlines.remove(&id);
     }

@@ -11,7 +11,7 @@ use albatross_core::machine;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::{Level, Logger};
 use albatross_proto::command::{Daemon, RevocationCommand};
-use albatross_tls::server::{Acceptor, EndWriting, Shown, Stream, TlsError};
+use albatross_tls::server::{Acceptor, EndWriting, Large, Shown, Stream, TlsError};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
@@ -53,6 +53,8 @@ pub(crate) struct Link {
     reads_daemon: bool,
     client_ended: bool,
     dropped: bool,
+    /// What the session was told of the places for large chains.
+    large: Large,
 }
 
 /// Who the client is.
@@ -92,6 +94,7 @@ impl Link {
             reads_daemon: true,
             client_ended: false,
             dropped: false,
+            large: Large::No,
         }
     }
 
@@ -115,6 +118,16 @@ impl Link {
     /// Whether the client has shown its certificate.
     pub(crate) const fn is_known(&self) -> bool {
         self.who.is_some()
+    }
+
+    /// Whether it waits for a place for its large chain.
+    pub(crate) fn awaits_place(&self) -> bool {
+        !self.dropped && matches!(self.client.large(), Large::Waits | Large::MayGoOn)
+    }
+
+    /// Whether it has such a place.
+    pub(crate) fn has_place(&self) -> bool {
+        self.client.large() == Large::HasPlace
     }
 
     /// Which of the client's certificates has been revoked since it was shown.
@@ -168,6 +181,7 @@ impl Link {
         let mut data = std::mem::take(context.data);
         let handshaking = self.client.is_handshaking();
         let result = self.client.read(context.scratch, &mut data);
+        self.tell_of_place(context);
         match &result {
             // With the end of a handshake may have come what follows it.
             Ok(count) if self.client.is_handshaking() => {
@@ -197,6 +211,21 @@ impl Link {
             Ok(_) => {}
             Err(TlsError::Io(_)) if !handshaking => self.happens(Input::ClientGone, context),
             Err(error) => self.happens(Input::Broken(error.to_string()), context),
+        }
+    }
+
+    fn tell_of_place(&mut self, context: &mut Context<'_>) {
+        let large = match self.client.large() {
+            Large::MayGoOn => Large::Waits,
+            other => other,
+        };
+        if std::mem::replace(&mut self.large, large) == large {
+            return;
+        }
+        match large {
+            Large::Waits => self.happens(Input::PlaceAwaited, context),
+            Large::HasPlace => self.happens(Input::PlaceGiven, context),
+            Large::No | Large::MayGoOn => {}
         }
     }
 

@@ -17,6 +17,13 @@ pub(crate) fn forget_the_start() {
             madvise(std::ptr::with_exposed_provenance_mut(code.start), code.len(), Advice::LinuxDontNeed)
         };
     }
+    // Constants, of which OpenSSL has more than all others.
+    for constants in unchanged_constants(&fs::read_to_string("/proc/self/smaps").unwrap_or_default()) {
+        let start = std::ptr::with_exposed_provenance_mut(constants.start);
+        // SAFETY: as above: a mapping of a file that cannot be written and of which no page differs from the file.
+        _ = unsafe { madvise(start, constants.len(), Advice::LinuxDontNeed) };
+    }
+    forget_the_crowd();
 }
 
 /// Gives back what the allocator keeps for the next crowd. It looks at all of its memory, so this is not for every
@@ -30,14 +37,33 @@ pub(crate) fn forget_the_crowd() {
     }
 }
 
-/// The addresses, where this line is about code from a file: `START-END r-xp OFFSET DEVICE INODE PATH`.
+/// The addresses of what is mapped from files to be read only, and has no page of its own (`Anonymous:`), as those have
+/// that were written while the program was linked.
+fn unchanged_constants(smaps: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut current = None;
+    for line in smaps.lines() {
+        match line.split_once(char::is_whitespace) {
+            Some(("Anonymous:", kib)) if kib.trim() == "0 kB" => found.extend(current.take()),
+            Some((name, _)) if name.ends_with(':') => {}
+            _ => current = mapping_of_file(line, "r--p"),
+        }
+    }
+    found
+}
+
 fn code_of_file(line: &str) -> Option<Range<usize>> {
+    mapping_of_file(line, "r-xp")
+}
+
+/// The addresses, where this line is about a file that is mapped so: `START-END r-xp OFFSET DEVICE INODE PATH`.
+fn mapping_of_file(line: &str, how: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
-    let is_code = fields.next()? == "r-xp";
+    let is_so = fields.next()? == how;
     let is_file = fields.nth(3)?.starts_with('/');
     let address = |text| usize::from_str_radix(text, 16).ok();
-    (is_code && is_file).then_some(address(start)?..address(end)?)
+    (is_so && is_file).then_some(address(start)?..address(end)?)
 }
 
 #[cfg(test)]
@@ -59,6 +85,16 @@ mod tests {
         ] {
             assert_eq!(code_of_file(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn only_constants_without_a_change_are_given_back() {
+        let smaps = "1000-2000 r--p 00000000 fe:00 1311 /usr/lib/libcrypto.so.3\nSize: 4 kB\nAnonymous:      0 kB\n\
+                     2000-3000 r--p 00000000 fe:00 1311 /usr/lib/libcrypto.so.3\nAnonymous:      4 kB\nLocked: 0 kB\n\
+                     3000-4000 rw-p 00000000 fe:00 1311 /usr/lib/libcrypto.so.3\nAnonymous:      0 kB\n\
+                     4000-5000 r--p 00000000 00:00 0\nAnonymous:      0 kB\n\
+                     5000-6000 r--p 00000000 fe:00 1311 /usr/lib/libssl.so.3\nAnonymous: 0 kB\nVmFlags: rd mr mw me\n";
+        assert_eq!(unchanged_constants(smaps), [0x1000..0x2000, 0x5000..0x6000]);
     }
 
     /// It runs on.

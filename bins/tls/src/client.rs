@@ -19,6 +19,11 @@ use rustls::{
 };
 
 use crate::schemes::{SigningKey, provider, tls13_schemes, verify_tls13};
+use crate::{PROTOCOL, SMALL_CHAIN};
+
+/// The most octets of a chain that can be sent: what a message of TLS holds (2^24 less one), without what stands around
+/// at most nine certificates.
+const MAX_SENT: usize = 0xff_ff00;
 
 /// The most octets of a server's chain: nine certificates of any kind of key are far below.
 const MAX_SERVER_CHAIN: usize = 64 * 1024;
@@ -29,13 +34,32 @@ const MAX_SERVER_CHAIN: usize = 64 * 1024;
 /// parses it. `host_name` is checked against the server's certificate where it is given.
 ///
 /// # Errors
-/// Those of rustls, none of which depends on the peer.
+/// Those of rustls, none of which depends on the peer; a chain that is longer than TLS can send.
 pub fn connect(
     root: Root<'static>,
     host_name: Option<String>,
     chain: &[Certificate<'_>],
     key: KeyPair,
 ) -> Result<ClientConnection, Error> {
+    connection(config(root, host_name, chain, key)?)
+}
+
+/// What [`connect`] connects with.
+///
+/// # Errors
+/// As there.
+pub fn config(
+    root: Root<'static>,
+    host_name: Option<String>,
+    chain: &[Certificate<'_>],
+    key: KeyPair,
+) -> Result<ClientConfig, Error> {
+    let size: usize = chain.iter().map(|certificate| certificate.der().len()).sum();
+    if size > MAX_SENT {
+        let text =
+            format!("the certificates have {size} octets, TLS can send {MAX_SENT}: stream the image instead");
+        return Err(Error::General(text));
+    }
     let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
     let own = Arc::new(CertifiedKey::new(chain, SigningKey::new(key)));
     let mut config = ClientConfig::builder_with_provider(provider())
@@ -45,6 +69,17 @@ pub fn connect(
         .with_client_cert_resolver(Arc::new(Own(own)));
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
+    if size <= SMALL_CHAIN {
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    }
+    Ok(config)
+}
+
+/// A new connection with this configuration.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connection(config: ClientConfig) -> Result<ClientConnection, Error> {
     // rustls asks for a name. It is neither sent nor checked.
     let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
     ClientConnection::new(Arc::new(config), name)

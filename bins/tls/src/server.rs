@@ -10,6 +10,14 @@
 //! resumption and no early data, so each connection shows its chain and each command runs once.
 
 mod engine;
+#[cfg(feature = "openssl")]
+mod first;
+#[cfg(feature = "openssl")]
+mod openssl;
+#[cfg(feature = "openssl")]
+mod places;
+#[cfg(feature = "openssl")]
+mod records;
 mod stream;
 mod verifier;
 
@@ -18,27 +26,41 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use albatross_core::certificate::{Certificate, ChainError};
+#[cfg(feature = "openssl")]
+use albatross_core::endpoint::limits::LARGE_PLACES;
 use albatross_core::endpoint::{Judge, Judged};
 use albatross_core::issue::{KeyPair, SigningKey as _};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{NoServerSessionStorage, ServerConfig, ServerConnection};
+#[cfg(not(feature = "openssl"))]
+use rustls::server::ServerConnection;
+use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::schemes::{self, SigningKey};
 use engine::Engine;
+pub use engine::Large;
 pub use stream::{EndWriting, READ_PER_TURN, Stream};
 use verifier::{Slot, Verifier};
 
-/// The most octets of a client's chain. rustls accepts no longer handshake messages.
+/// The most octets of a client's chain by way of rustls, which accepts no longer handshake messages. Whatever else may
+/// be longer, all but the command of the leaf is not.
 pub const MAX_CHAIN_OCTETS: usize = 64 * 1024;
 
 /// What is needed to accept connections.
 #[derive(Debug)]
-pub struct Acceptor {
+pub struct Acceptor(Arc<Setup>);
+
+/// What all connections share.
+#[derive(Debug)]
+struct Setup {
     judge: SharedJudge,
     provider: Arc<CryptoProvider>,
     identity: Arc<SingleCertAndKey>,
+    #[cfg(feature = "openssl")]
+    openssl: openssl::Context,
+    #[cfg(feature = "openssl")]
+    places: places::Places,
 }
 
 /// rustls asks for what threads could share.
@@ -59,6 +81,20 @@ pub enum Shown {
 pub enum TlsError {
     /// The client broke the rules of TLS, or speaks something else. An alert may wait to be written.
     Tls(rustls::Error),
+    /// The client's chain is longer than this many octets.
+    TooLarge {
+        /// The most octets.
+        limit: usize,
+    },
+    /// What there is in the client's chain beside the command is longer than this many octets.
+    LargeBesideCommand {
+        /// The most octets.
+        limit: usize,
+    },
+    /// The client's chain cannot be read.
+    Chain(ChainError),
+    /// As the first, in the words of OpenSSL or of what stands before it.
+    Other(String),
     /// The stream failed.
     Io(io::Error),
 }
@@ -76,6 +112,8 @@ pub enum AcceptorError {
     },
     /// rustls does not take the configuration.
     Tls(rustls::Error),
+    /// OpenSSL does not take the configuration, in its words.
+    Openssl(String),
 }
 
 impl Acceptor {
@@ -88,16 +126,22 @@ impl Acceptor {
         if leaf.public_key() != key.public_key() {
             return Err(AcceptorError::WrongKey { subject: leaf.subject().to_string() });
         }
+        #[cfg(feature = "openssl")]
+        let openssl = openssl::Context::new(chain, &key).map_err(AcceptorError::Openssl)?;
         let ders = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec()));
         let identity = CertifiedKey::new(ders.collect(), SigningKey::new(key));
-        let acceptor = Self {
+        let setup = Setup {
             judge: Arc::new(Mutex::new(judge)),
             provider: schemes::server_provider(),
             identity: Arc::new(SingleCertAndKey::from(identity)),
+            #[cfg(feature = "openssl")]
+            openssl,
+            #[cfg(feature = "openssl")]
+            places: places::Places::new(LARGE_PLACES),
         };
         // What can fail fails now.
-        acceptor.connection(Slot::new(Arc::clone(&acceptor.judge))).map_err(AcceptorError::Tls)?;
-        Ok(acceptor)
+        setup.config(setup.slot()).map_err(AcceptorError::Tls)?;
+        Ok(Self(Arc::new(setup)))
     }
 
     /// Serves a client that has just connected over `stream`, which does not block.
@@ -105,19 +149,45 @@ impl Acceptor {
     /// # Errors
     /// None in practice: the configuration was tried by [`Self::new`].
     pub fn accept<S>(&self, stream: S) -> Result<Stream<S>, TlsError> {
-        let slot = Slot::new(Arc::clone(&self.judge));
-        let connection = self.connection(slot.clone()).map_err(TlsError::Tls)?;
-        Ok(Stream::new(stream, Engine::rustls(connection, slot)))
+        Ok(Stream::new(stream, self.engine()?))
+    }
+
+    #[cfg(feature = "openssl")]
+    #[allow(clippy::unnecessary_wraps, reason = "without OpenSSL it may fail")]
+    fn engine(&self) -> Result<Engine, TlsError> {
+        Ok(Engine::First(Box::new(first::First::new(Arc::clone(&self.0)))))
+    }
+
+    #[cfg(not(feature = "openssl"))]
+    fn engine(&self) -> Result<Engine, TlsError> {
+        let slot = self.0.slot();
+        let config = self.0.config(slot.clone()).map_err(TlsError::Tls)?;
+        Ok(Engine::rustls(ServerConnection::new(config).map_err(TlsError::Tls)?, slot))
     }
 
     /// Who judges the chains. Not to be held while a connection is read.
     pub fn judge(&self) -> MutexGuard<'_, Judge> {
-        lock(&self.judge)
+        lock(&self.0.judge)
+    }
+
+    /// How many of those who wait for a place for a large chain may go on.
+    #[must_use]
+    pub fn free_places(&self) -> usize {
+        #[cfg(feature = "openssl")]
+        return self.0.places.free();
+        #[cfg(not(feature = "openssl"))]
+        0
+    }
+}
+
+impl Setup {
+    fn slot(&self) -> Slot {
+        Slot::new(Arc::clone(&self.judge))
     }
 
     /// The verifier of each connection has a place of its own for what it found, so that it cannot be
     /// mistaken for that of another.
-    fn connection(&self, slot: Slot) -> Result<ServerConnection, rustls::Error> {
+    fn config(&self, slot: Slot) -> Result<Arc<ServerConfig>, rustls::Error> {
         let verifier = Verifier::new(slot);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -127,7 +197,7 @@ impl Acceptor {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        ServerConnection::new(Arc::new(config))
+        Ok(Arc::new(config))
     }
 }
 
@@ -140,6 +210,21 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
+            Self::TooLarge { limit } => write!(
+                f,
+                "the client's certificates have more than {limit} octets{}",
+                if cfg!(feature = "openssl") {
+                    ""
+                } else {
+                    ", which needs an endpoint that was built with OpenSSL"
+                }
+            ),
+            Self::LargeBesideCommand { limit } => write!(
+                f,
+                "the client's chain is refused: its certificates have more than {limit} octets beside the command"
+            ),
+            Self::Chain(error) => write!(f, "the client's chain is refused: {error}"),
+            Self::Other(text) => write!(f, "TLS failed: {text}"),
             Self::Io(error) => write!(f, "connection failed: {error}"),
         }
     }
@@ -149,7 +234,9 @@ impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Tls(error) => Some(error),
+            Self::Chain(error) => Some(error),
             Self::Io(error) => Some(error),
+            Self::TooLarge { .. } | Self::LargeBesideCommand { .. } | Self::Other(_) => None,
         }
     }
 }
@@ -160,6 +247,7 @@ impl fmt::Display for AcceptorError {
             Self::NoCertificate => f.write_str("the server's chain has no certificate"),
             Self::WrongKey { subject } => write!(f, "the key is not the one of the certificate of {subject}"),
             Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
+            Self::Openssl(text) => write!(f, "OpenSSL cannot be set up: {text}"),
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use super::{Shown, TlsError, engine::Engine};
+use super::{
+    Shown, TlsError,
+    engine::{Engine, Large},
+};
 use crate::queue::Queue;
 
 /// Octets that are read from one connection in one turn, so that one busy client does not keep the others
@@ -86,8 +89,18 @@ impl<S> Stream<S> {
 
     /// Whether reading may give something.
     #[must_use]
-    pub const fn can_read(&self) -> bool {
-        self.readable && !self.ended
+    pub fn can_read(&self) -> bool {
+        match self.tls.large() {
+            Large::Waits => false,
+            Large::MayGoOn => !self.ended,
+            Large::No | Large::HasPlace => self.readable && !self.ended,
+        }
+    }
+
+    /// What the connection has to do with the places for large chains.
+    #[must_use]
+    pub fn large(&self) -> Large {
+        self.tls.large()
     }
 
     /// Whether something waits to be written and the stream may take it.
@@ -136,8 +149,12 @@ impl<S: Read> Stream<S> {
         let mut total = 0;
         // A stranger is read in small steps, so that its limit can be kept.
         let limit = if self.is_handshaking() { 1 } else { READ_PER_TURN };
+        if !self.tls.resume(plain)? {
+            return Ok(0);
+        }
         while self.can_read() && total < limit {
-            match self.stream.read(scratch) {
+            let most = scratch.len().min(self.tls.read_at_once());
+            match self.stream.read(scratch.get_mut(..most).unwrap_or_default()) {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     total += count;

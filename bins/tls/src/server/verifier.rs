@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+#[cfg(feature = "openssl")]
+use albatross_core::certificate::Certificate;
 use albatross_core::certificate::{ChainError, chain_from_der};
 use albatross_core::endpoint::Judged;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -22,6 +24,13 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(judge: SharedJudge) -> Self {
         Self { judge, found: Arc::default() }
+    }
+
+    /// Judges a chain that could be read.
+    #[cfg(feature = "openssl")]
+    pub(super) fn judge(&self, chain: &[Certificate<'_>], now: UnixTime) {
+        let found = lock(&self.judge).judge(chain, crate::time(now));
+        *lock(&self.found) = Some(found);
     }
 
     /// What was found, to be asked for when the handshake is done. A list that came since then counts.
