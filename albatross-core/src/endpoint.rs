@@ -39,7 +39,7 @@ use albatross_proto::{
 
 pub use door::{Admission, Door};
 pub use judge::{Judge, Judged, KnownPath};
-pub use report::{Failure, InstallError, Outcome, Report};
+pub use report::{CHAIN_REFUSED, Failure, InstallError, Outcome, Report};
 
 use crate::{
     authority::{Authority, AuthorityError},

@@ -16,6 +16,10 @@ use crate::{
     authority::AuthorityError, certificate::ChainError, machine::Level, revocation::RevocationError,
 };
 
+/// How the answer begins to a client whose chain is refused ([`Failure::Chain`]): by it a client tells that from a
+/// command that failed.
+pub const CHAIN_REFUSED: &str = "the client's chain is refused: ";
+
 /// The one line that is logged for a connection.
 #[derive(Debug)]
 pub struct Report {
@@ -193,7 +197,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Authority(error) => error.fmt(f),
-            Self::Chain(error) => write!(f, "the client's chain is refused: {error}"),
+            Self::Chain(error) => write!(f, "{CHAIN_REFUSED}{error}"),
             Self::NotInstalled(error) => error.fmt(f),
             Self::Unreachable(daemon, _) => write!(f, "{} is not reachable", program(*daemon)),
             Self::Closed(daemon) => write!(f, "{} closed the connection without an answer", program(*daemon)),

@@ -1,5 +1,8 @@
 //! Exit codes, as README.md lists them.
 
+use albatross_core::endpoint::CHAIN_REFUSED;
+use albatross_proto::Text;
+
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -30,6 +33,15 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// How the program ends where the server answered with this failure.
+    pub(crate) fn of_failure(text: &Text) -> Self {
+        if text.as_bytes().starts_with(CHAIN_REFUSED.as_bytes()) {
+            Self::CertificateRefused
+        } else {
+            Self::CommandFailed
+        }
+    }
+
     /// Every way to end, by its code.
     pub(crate) const ALL: [Self; 12] = [
         Self::Success,

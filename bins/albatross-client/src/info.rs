@@ -31,7 +31,7 @@ pub(crate) fn run(
         Ok(running) => running,
         Err(text) => {
             printer.failure(&answer.name, &text)?;
-            return Ok(Exit::CommandFailed);
+            return Ok(Exit::of_failure(&text));
         }
     };
     let status = Request { name, command: Command::Unikernel(UnikernelCommand::Status) };

@@ -217,7 +217,7 @@ fn receive_all(asked: &mut Asked, answered: &mut bool, printer: &Printer) -> Res
             Payload::Failure(text) => {
                 asked.conversation.progress.finish();
                 printer.failure(&wire.header.name, &text)?;
-                return Ok(Exit::CommandFailed);
+                return Ok(Exit::of_failure(&text));
             }
             Payload::Success(success) if !*answered => {
                 if !expected.is(&success) {

@@ -99,7 +99,7 @@ pub(crate) fn run(
         Ok(_) => return Err(UpdateError::NotRunning(name).into()),
         Err(text) => {
             printer.failure(&answer.name, &text)?;
-            return Ok(Exit::CommandFailed);
+            return Ok(Exit::of_failure(&text));
         }
     };
     let mut web = Web { server, progress: Progress::new(options.level()) };
