@@ -1,7 +1,7 @@
 //! Figures of the delivered programs on this machine, each beside what it is held against.
 //!
 //! A figure that depends on the disk or on the machine is taken in turns with a plain program that does no more
-//! than it must ([`echo`], `dd`, an append with its fdatasync), and held against that. The others hold on the
+//! than it must ([`echo()`], `dd`, an append with its fdatasync), and held against that. The others hold on the
 //! machine on which the OCaml implementation was measured, and say how far another one is off.
 
 mod ask;
