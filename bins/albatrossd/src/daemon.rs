@@ -29,7 +29,7 @@ use crate::confine::Confinement;
 use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
 use crate::net::Taps;
-use crate::process::{self, Ended, Processes};
+use crate::process::{self, Begun, Ended, Processes};
 use crate::record::RecordFile;
 use crate::sending::Sending;
 use crate::tender::Tenders;
@@ -42,6 +42,10 @@ const MAX_CONSOLE_FRAME: usize = 64 * 1024;
 /// a forked process needs a few milliseconds to end or to come to exec.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(1);
 const SOCKET_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Tenders that are started in one turn of the loop: enough for all processors of a small machine to have something to
+/// do. Each takes up to a millisecond or two, and a thousand at once would let clients wait for seconds.
+const STARTS: usize = 4;
 
 /// What is read instead of interrupting: what asks to end, to hand over, and what means nothing here.
 const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
@@ -146,8 +150,7 @@ struct Daemon<'a> {
     console: Option<ConnectionId>,
     /// The beginning of the monotonic clock.
     started: Instant,
-    /// Tenders that are to be started, one in each turn of the loop: each takes a millisecond or more, and a
-    /// thousand of them at once would let clients wait for seconds.
+    /// Tenders that are to be started, [`STARTS`] in each turn of the loop.
     spawns: VecDeque<(TaskId, Spawn)>,
     inputs: VecDeque<Input>,
     over: bool,
@@ -159,11 +162,7 @@ impl Daemon<'_> {
         let mut events = Vec::new();
         loop {
             self.handle_inputs();
-            if let Some((id, spawn)) = self.spawns.pop_front() {
-                let result = self.spawn(&spawn);
-                self.inputs.push_back(Input::Done(id, result.map(Outcome::Process)));
-                self.handle_inputs();
-            }
+            self.start_some();
             if self.over {
                 // Whoever was answered last gets what still fits into his socket.
                 return self.server.poll(Some(Instant::now()), &mut events);
@@ -334,9 +333,24 @@ impl Daemon<'_> {
         }
     }
 
-    fn spawn(&mut self, spawn: &Spawn) -> Result<u32, TaskFailure> {
+    /// Starts the first of the tenders that are to be started. While one is on its way, which is mostly waiting for
+    /// the kernel, the next is begun.
+    fn start_some(&mut self) {
+        let some = self.spawns.len().min(STARTS);
+        let spawns: Vec<_> = self.spawns.drain(..some).collect();
+        let begun: Vec<_> = spawns.iter().map(|(_, spawn)| self.begin(spawn)).collect();
+        for ((id, spawn), begun) in spawns.iter().zip(begun) {
+            let registry = self.server.registry();
+            let became =
+                begun.and_then(|begun| self.processes.became(begun, &self.confinement, spawn, registry));
+            self.inputs.push_back(Input::Done(*id, became.map(Outcome::Process)));
+        }
+        self.handle_inputs();
+    }
+
+    fn begin(&mut self, spawn: &Spawn) -> Result<Begun, TaskFailure> {
         let (token, needs) = (self.server.token(), self.tenders.needs(&spawn.tender));
-        self.processes.spawn(&self.confinement, spawn, needs, self.server.registry(), token)
+        self.processes.begin(&self.confinement, spawn, needs, self.server.registry(), token)
     }
 
     /// Takes the connection of a client out of the loop, with the octets of frames that came already.

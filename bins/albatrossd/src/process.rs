@@ -54,6 +54,12 @@ struct Process {
     started: Int,
 }
 
+/// A process that was noted, is watched and was let go, until it is known whether it became a tender.
+pub(crate) struct Begun {
+    held: Held,
+    token: Token,
+}
+
 /// A tender that ended.
 pub(crate) struct Ended {
     /// Its process id.
@@ -65,44 +71,69 @@ pub(crate) struct Ended {
 }
 
 impl Processes {
-    /// Starts a tender and returns its process id. It runs when its note is written. Its end is readiness of
-    /// `token`.
-    pub(crate) fn spawn(
+    /// Begins to start a tender. It runs when its note is written. Its end is readiness of `token`.
+    ///
+    /// What comes of it is asked of [`Self::became`], before anything else of this: others may begin meanwhile.
+    pub(crate) fn begin(
         &mut self,
         confinement: &Confinement,
         spawn: &Spawn,
         needs: &[PathBuf],
         registry: &Registry,
         token: Token,
-    ) -> Result<u32, TaskFailure> {
-        let cannot = |error: &dyn std::fmt::Display| failure("cannot start", &spawn.tender, error);
+    ) -> Result<Begun, TaskFailure> {
         let groups = &confinement.groups;
         let group = spawn.group.as_ref().map_or(Ok(None), |group| groups.make(group));
-        let group = group.map_err(|error| cannot(&format_args!("making its control group: {error}")))?;
-        let started = give_blocks(&spawn.reach.blocks, spawn.user).and_then(|()| {
-            with_held(confinement, spawn, needs, group.as_ref(), |held| {
+        let group =
+            group.map_err(|error| cannot_start(spawn, &format_args!("making its control group: {error}")))?;
+        let begun = give_blocks(&spawn.reach.blocks, spawn.user).and_then(|()| {
+            let held = held(confinement, spawn, needs, group.as_ref()).and_then(|held| {
                 if !held.is_in_group() {
                     groups.enter(&spawn.note.tender.name, held.pid())?;
                 }
                 self.let_go(held, &spawn.note, registry, token)
-            })
-            .map_err(|error| cannot(&error))
+            });
+            held.map_err(|error| cannot_start(spawn, &error))
         });
-        started.inspect_err(|_| {
-            if let Some(group) = &spawn.group {
-                _ = groups.remove(&group.name);
-            }
-            self.forget(token, registry);
-            if spawn.user.is_some() {
-                // Why it was not started is told, and is why this fails, too.
-                _ = take_back_blocks(&spawn.reach.blocks);
-            }
-            _ = fs::remove_file(&spawn.note.path);
-        })
+        begun.inspect_err(|_| self.undo(confinement, spawn, registry, token))
     }
 
-    /// Notes and watches the process that waits, and lets it go; then its process id.
-    fn let_go(&mut self, held: Held<'_>, note: &Note, registry: &Registry, token: Token) -> io::Result<u32> {
+    /// Waits until a process that was begun has become the tender; then its process id.
+    pub(crate) fn became(
+        &mut self,
+        Begun { held, token }: Begun,
+        confinement: &Confinement,
+        spawn: &Spawn,
+        registry: &Registry,
+    ) -> Result<u32, TaskFailure> {
+        held.became()
+            .map_err(io::Error::other)
+            .and_then(|pid| u32::try_from(pid.as_raw()).map_err(io::Error::other))
+            .map_err(|error| cannot_start(spawn, &error))
+            .inspect_err(|_| self.undo(confinement, spawn, registry, token))
+    }
+
+    /// Takes back what was made for a tender that was not started.
+    fn undo(&mut self, confinement: &Confinement, spawn: &Spawn, registry: &Registry, token: Token) {
+        if let Some(group) = &spawn.group {
+            _ = confinement.groups.remove(&group.name);
+        }
+        self.forget(token, registry);
+        if spawn.user.is_some() {
+            // Why it was not started is told, and is why this fails, too.
+            _ = take_back_blocks(&spawn.reach.blocks);
+        }
+        _ = fs::remove_file(&spawn.note.path);
+    }
+
+    /// Notes and watches the process that waits, and lets it go.
+    fn let_go(
+        &mut self,
+        mut held: Held,
+        note: &Note,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Begun> {
         let pid = u32::try_from(held.pid().as_raw()).map_err(io::Error::other)?;
         let pidfd = pidfd(pid)?;
         let started = identity::started(pid)?;
@@ -112,8 +143,8 @@ impl Processes {
         self.note(pid, note).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot write {}: {error}", note.path.display()))
         })?;
-        held.let_go().map_err(io::Error::other)?;
-        Ok(pid)
+        held.let_go();
+        Ok(Begun { held, token })
     }
 
     /// Writes the note of a tender, in place of the one before.
@@ -213,14 +244,17 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// Makes the process of a tender, and gives it to `note` while it waits.
-fn with_held<T>(
+fn cannot_start(spawn: &Spawn, error: &dyn std::fmt::Display) -> TaskFailure {
+    failure("cannot start", &spawn.tender, error)
+}
+
+/// Makes the process of a tender, which waits.
+fn held(
     confinement: &Confinement,
     spawn: &Spawn,
     needs: &[PathBuf],
     group: Option<&OwnedFd>,
-    note: impl FnOnce(Held<'_>) -> io::Result<T>,
-) -> io::Result<T> {
+) -> io::Result<Held> {
     // Open for reading too: a tender whose console daemon is gone waits for it instead of dying of SIGPIPE.
     let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&spawn.fifo)?;
     let mut cpus = CpuSet::new();
@@ -237,7 +271,7 @@ fn with_held<T>(
         group: group.map(AsFd::as_fd),
         limits: limits(spawn)?,
     };
-    note(hold(confinement, &tender).map_err(io::Error::other)?)
+    hold(confinement, &tender).map_err(io::Error::other)
 }
 
 fn view(tender: &Path, needs: &[PathBuf], reach: &Reach) -> View {

@@ -83,21 +83,18 @@ fn forget_before_boot(notes: &Path) -> io::Result<()> {
 
 /// Writes the note of a tender as a whole, though not durably: [`forget_before_boot`].
 ///
-/// Where there is no room for another file, one of the same length is written over: stages are. That is one
-/// system call, which is not cut short by the end of this process.
+/// One of the same length is written over: stages are. That is one system call, which is not cut short by the end of
+/// this process. It needs no room, and neither does it have the file system look for a free inode, which takes
+/// longer than all else where many were given up of late.
 pub(crate) fn write_note(path: &Path, note: &Running) -> io::Result<()> {
     let octets = note.encode().map_err(io::Error::other)?;
+    let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+    if fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.len() == length) {
+        return OpenOptions::new().write(true).open(path)?.write_all(&octets);
+    }
     let new = path.with_file_name(UNFINISHED);
     let replaced = fs::write(&new, &octets).and_then(|()| put_in_place(&new, path));
-    replaced.or_else(|error| {
-        _ = fs::remove_file(&new);
-        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
-        if fs::metadata(path).is_ok_and(|there| there.len() == length) {
-            OpenOptions::new().write(true).open(path)?.write_all(&octets)
-        } else {
-            Err(error)
-        }
-    })
+    replaced.inspect_err(|_| _ = fs::remove_file(&new))
 }
 
 /// Gives the file `new` the name `path`. To put a file in the place of another has some file systems write it to the

@@ -18,7 +18,7 @@ use seccompiler::BackendError;
 use super::Confinement;
 use super::child::{Failed, Limits, Own, Ready, Step, become_tender};
 use super::filter::{self, Uses};
-use super::view::{View, ViewError};
+use super::view::{Plan, View, ViewError};
 
 /// What is to be started.
 pub(crate) struct Launch<'a> {
@@ -57,22 +57,25 @@ pub(crate) enum LaunchError {
 
 /// A process that is made ready and waits. It is ended when this is dropped, and ends itself when this process
 /// does.
-pub(crate) struct Held<'a> {
+#[derive(Debug)]
+pub(crate) struct Held {
     pid: Pid,
     report: File,
     go: File,
-    ready: Ready<'a>,
+    view: Option<Plan>,
     in_group: bool,
     waited_for: bool,
 }
 
 /// Starts it, and returns its process id when it has become the program.
 pub(crate) fn launch(confinement: &Confinement, launch: &Launch<'_>) -> Result<Pid, LaunchError> {
-    hold(confinement, launch)?.let_go()
+    let mut held = hold(confinement, launch)?;
+    held.let_go();
+    held.became()
 }
 
 /// Makes a process that does everything up to the program, and waits there.
-pub(crate) fn hold<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<Held<'a>, LaunchError> {
+pub(crate) fn hold(confinement: &Confinement, launch: &Launch<'_>) -> Result<Held, LaunchError> {
     let ready = make_ready(confinement, launch)?;
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|error| LaunchError::Fork(error.into()));
     let ((report, reporter), (waiter, go)) = (pipe()?, pipe()?);
@@ -91,7 +94,8 @@ pub(crate) fn hold<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Res
             report_and_end(&become_tender(&ready, &waiter), reporter)
         }
         ForkResult::Parent { child: pid } => {
-            Ok(Held { pid, report: report.into(), go: go.into(), ready, in_group, waited_for: false })
+            let view = ready.own.map(|own| own.view);
+            Ok(Held { pid, report: report.into(), go: go.into(), view, in_group, waited_for: false })
         }
     }
 }
@@ -141,7 +145,7 @@ fn make_ready<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<R
     Ok(Ready { program, pointers, _arguments: arguments, streams, cpus, own, limits })
 }
 
-impl Held<'_> {
+impl Held {
     /// Its process id.
     pub(crate) const fn pid(&self) -> Pid {
         self.pid
@@ -152,10 +156,14 @@ impl Held<'_> {
         self.in_group
     }
 
-    /// Lets it become the program; returns when it has.
-    pub(crate) fn let_go(mut self) -> Result<Pid, LaunchError> {
+    /// Lets it become the program, which [`Self::became`] waits for.
+    pub(crate) fn let_go(&mut self) {
         // One that has failed before does not hear it, and has said why.
         _ = self.go.write_all(&[1]);
+    }
+
+    /// Waits until it has become the program; returns its process id.
+    pub(crate) fn became(mut self) -> Result<Pid, LaunchError> {
         let mut report = [0; Failed::LENGTH];
         let mut length = 0;
         while let Some(rest) = report.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -174,11 +182,11 @@ impl Held<'_> {
         let failed = (length == report.len()).then(|| Failed::decode(report)).flatten();
         let failed = failed.ok_or_else(|| LaunchError::Fork(io::ErrorKind::InvalidData.into()))?;
         let source = io::Error::from_raw_os_error(failed.errno);
-        Err(LaunchError::Step(failed.step.text(), entry(&failed, &self.ready), source))
+        Err(LaunchError::Step(failed.step.text(), entry(&failed, self.view.as_ref()), source))
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         if !self.waited_for {
             // It is our child and was not waited for, so the id is still its own.
@@ -197,8 +205,8 @@ fn report_and_end(failed: &Failed, writer: OwnedFd) -> ! {
 }
 
 /// What was to be put into the view.
-fn entry(failed: &Failed, ready: &Ready<'_>) -> Option<String> {
-    let plan = &ready.own.as_ref().filter(|_| failed.step == Step::Entry)?.view;
+fn entry(failed: &Failed, view: Option<&Plan>) -> Option<String> {
+    let plan = view.filter(|_| failed.step == Step::Entry)?;
     let place = plan.entries.get(usize::from(failed.entry))?.place().to_string_lossy().into_owned();
     Some(place.strip_prefix(&*plan.stage.to_string_lossy()).map_or_else(|| place.clone(), str::to_owned))
 }

@@ -153,7 +153,7 @@ fn a_held_process_is_not_the_program_yet_and_ends_with_who_holds_it() {
     assert_eq!(program(pid), std::env::current_exe().unwrap());
     drop(held);
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    let pid = hold(&place.confinement, &shell).unwrap().let_go().unwrap();
+    let pid = launch(&place.confinement, &shell).unwrap();
     assert_eq!(program(pid), Path::new(SHELL));
     let session = (nix::unistd::getsid(Some(pid)), nix::unistd::getpgid(Some(pid)));
     assert_eq!(session, (Ok(pid), Ok(pid)), "no signal to a group or terminal reaches it");
