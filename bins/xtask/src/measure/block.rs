@@ -67,21 +67,16 @@ pub(super) fn run(programs: &Programs, table: &mut Table, rounds: usize) -> Resu
         }
     }
     table.figure("dd", median(dd_rates.clone()), "MiB/s", Target::None);
-    let disk = median(disk_rates);
-    table.figure("what the disk takes: dd bs=4M oflag=direct conv=fsync", disk, "MiB/s", Target::None);
+    let disk = "what the disk takes: dd bs=4M oflag=direct conv=fsync";
+    table.figure(disk, median(disk_rates), "MiB/s", Target::None);
     for (((what, ocaml, times), rates), peak) in OCAML.into_iter().zip(rates).zip(peaks) {
         if what.ends_with("plain") {
             let ratios = rates.iter().zip(&dd_rates).map(|(rate, dd)| rate / dd).collect();
             table.figure(&format!("{what}: of dd"), median(ratios), "", Target::Least(0.8));
         }
-        // That of OCaml does not wait for the disk, which ours cannot outrun.
-        let (least, or) = if what.starts_with("set") && ocaml * times > 0.8 * disk {
-            (0.8 * disk, ", or 0.8 of the disk")
-        } else {
-            (ocaml * times, "")
-        };
-        let what_least = format!("{what}: {times} times OCaml's {ocaml}{or}");
-        table.figure(&what_least, median(rates), "MiB/s", Target::Least(least));
+        // That of OCaml does not wait for the disk, and ours does: where the disk takes less than this, it is missed.
+        let what_least = format!("{what}: {times} times OCaml's {ocaml}");
+        table.figure(&what_least, median(rates), "MiB/s", Target::Least(ocaml * times));
         table.figure(&format!("{what}: albatrossd held at most"), peak, "MiB", Target::Most(MEMORY));
     }
     Ok(())
