@@ -31,8 +31,12 @@ pub struct Connection<S> {
     queue: Vec<u8>,
     /// Octets of `queue` that are written. Invariant: at most its length.
     written: usize,
+    /// `stream` is a socket itself, and epoll tells when more can be read.
+    is_socket: bool,
     readable: bool,
     writable: bool,
+    /// mio has reported that the peer sends no more: reading gives the end.
+    read_closed: bool,
     hung_up: bool,
     ended: bool,
     /// Found when frames were given; for the next to read.
@@ -92,12 +96,27 @@ impl<S> Connection<S> {
             reader: FrameReader::new(limit),
             queue: Vec::new(),
             written: 0,
+            is_socket: false,
             readable: true,
             writable: true,
+            read_closed: false,
             hung_up: false,
             ended: false,
             failed: None,
         }
+    }
+
+    /// The same for a stream that is a socket itself, of which epoll reports everything: a read that gives less than
+    /// was asked for is not followed by one that gives nothing.
+    pub const fn of_socket(stream: S, limit: usize) -> Self {
+        let mut connection = Self::new(stream, limit);
+        connection.is_socket = true;
+        connection
+    }
+
+    /// The stream.
+    pub const fn stream(&self) -> &S {
+        &self.stream
     }
 
     /// The stream, for registering it.
@@ -125,6 +144,7 @@ impl<S> Connection<S> {
     pub fn ready(&mut self, event: &mio::event::Event) {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.read_closed |= event.is_read_closed() || event.is_error();
         self.hung_up |= event.is_read_closed() && event.is_write_closed();
     }
 
@@ -266,6 +286,9 @@ impl<S: Read> Connection<S> {
                 }
                 Ok(count) => {
                     *total += count;
+                    // Of a socket, less than was asked for is all there was, epoll(7): what comes later, the end
+                    // included, is reported anew. An end that was reported already is not.
+                    self.readable = count == scratch.len() || self.read_closed || !self.is_socket;
                     let mut input = scratch.get(..count).unwrap_or_default();
                     while !input.is_empty() {
                         frames.extend(self.reader.read_piece(&mut input).map_err(ConnectionError::Frame)?);

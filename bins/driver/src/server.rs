@@ -21,11 +21,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use libc::uid_t;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 
 use crate::connection::{Connection, ConnectionError};
@@ -64,6 +62,9 @@ const EVENTS: usize = 256;
 const SIGNALS: Token = Token(0);
 const LISTENER: Token = Token(1);
 const FIRST_FREE: usize = 2;
+
+/// What epoll reports of a connection.
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// A connection. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,11 +166,11 @@ pub struct Server {
     listener: Option<Accepting>,
     clients: Clients,
     next_token: usize,
+    /// Those that were accepted in this turn; epoll does not watch them yet.
+    unregistered: Vec<usize>,
     /// Longer frames of clients are given in parts.
     whole: usize,
     scratch: Box<[u8]>,
-    /// The users whose processes may keep silent.
-    trusted: Vec<uid_t>,
 }
 
 #[derive(Debug)]
@@ -194,11 +195,11 @@ impl Server {
             ready: mio::Events::with_capacity(EVENTS),
             signals,
             listener: None,
-            clients: Clients::default(),
+            clients: Clients::new(vec![0, geteuid().as_raw()]),
             next_token: FIRST_FREE,
+            unregistered: Vec::new(),
             whole: usize::MAX,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            trusted: vec![0, geteuid().as_raw()],
         })
     }
 
@@ -229,7 +230,11 @@ impl Server {
     /// Those of the system calls.
     pub fn add(&mut self, stream: std::os::unix::net::UnixStream, limit: usize) -> io::Result<ConnectionId> {
         stream.set_nonblocking(true)?;
-        self.insert(UnixStream::from_std(stream), limit, Origin::Own)
+        let mut stream = UnixStream::from_std(stream);
+        let token = self.token();
+        self.poll.registry().register(&mut stream, token, BOTH)?;
+        self.clients.insert(token.0, Connection::of_socket(stream, limit), Origin::Own);
+        Ok(ConnectionId(token.0))
     }
 
     /// Takes a connection out of the loop, for a thread that reads or writes a lot and may block. `None` where
@@ -239,7 +244,10 @@ impl Server {
     /// Those of the system calls; the connection is closed.
     pub fn detach(&mut self, connection: ConnectionId) -> io::Result<Option<Detached>> {
         let Some((mut stream, read, unsent)) = self.clients.detach(connection.0) else { return Ok(None) };
-        self.poll.registry().deregister(&mut stream)?;
+        match self.unregistered.iter().position(|id| *id == connection.0) {
+            Some(at) => drop(self.unregistered.swap_remove(at)),
+            None => self.poll.registry().deregister(&mut stream)?,
+        }
         let stream = std::os::unix::net::UnixStream::from(OwnedFd::from(stream));
         stream.set_nonblocking(false)?;
         Ok(Some(Detached { stream, read, unsent }))
@@ -258,9 +266,8 @@ impl Server {
     ) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         let mut stream = UnixStream::from_std(stream);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(connection.0), interest)?;
-        self.clients.insert(connection.0, Connection::new(stream, limit), Origin::Own);
+        self.poll.registry().register(&mut stream, Token(connection.0), BOTH)?;
+        self.clients.insert(connection.0, Connection::of_socket(stream, limit), Origin::Own);
         Ok(())
     }
 
@@ -324,6 +331,7 @@ impl Server {
     /// Those of epoll itself. What fails on a connection is an event.
     pub fn poll(&mut self, deadline: Option<Instant>, events: &mut Vec<Event>) -> io::Result<()> {
         self.clients.flush(Instant::now(), events);
+        self.watch(events);
         let timeout = self.timeout(deadline, events.is_empty());
         match self.poll.poll(&mut self.ready, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -391,13 +399,12 @@ impl Server {
             match accepting.listener.socket_mut().accept() {
                 Ok((stream, _)) => {
                     self.clients.make_room(events);
-                    let peer = getsockopt(&stream, PeerCredentials);
-                    let trusted = peer.is_ok_and(|peer| self.trusted.contains(&peer.uid()));
-                    let origin = if trusted { Origin::Trusted } else { Origin::Stranger(now) };
-                    match self.insert(stream, limit, origin) {
-                        Ok(id) => events.push(Event::Connected(id)),
-                        Err(error) => events.push(Event::AcceptFailed(error)),
-                    }
+                    let id = self.token().0;
+                    let mut connection = Connection::of_socket(stream, limit);
+                    connection.split_above(self.whole);
+                    self.clients.insert(id, connection, Origin::Accepted(now));
+                    self.unregistered.push(id);
+                    events.push(Event::Connected(ConnectionId(id)));
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => accepting.ready = false,
@@ -412,15 +419,27 @@ impl Server {
         }
     }
 
-    fn insert(&mut self, mut stream: UnixStream, limit: usize, origin: Origin) -> io::Result<ConnectionId> {
-        let token = self.token();
-        self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        let mut connection = Connection::new(stream, limit);
-        if origin != Origin::Own {
-            connection.split_above(self.whole);
+    /// Lets epoll watch those who were accepted and are still there, and those who take no more for writing too. Most
+    /// clients have sent their command when they are accepted, take the reply at once, and are gone before epoll would
+    /// have to hear of them.
+    fn watch(&mut self, events: &mut Vec<Event>) {
+        let blocked = self.clients.take_blocked();
+        for &id in &self.unregistered {
+            let interest = if blocked.contains(&id) { BOTH } else { Interest::READABLE };
+            if let Some(stream) = self.clients.stream(id)
+                && let Err(error) = self.poll.registry().register(stream, Token(id), interest)
+            {
+                self.clients.fail(id, error, events);
+            }
         }
-        self.clients.insert(token.0, connection, origin);
-        Ok(ConnectionId(token.0))
+        for id in blocked.into_iter().filter(|id| !self.unregistered.contains(id)) {
+            if let Some(stream) = self.clients.stream(id)
+                && let Err(error) = self.poll.registry().reregister(stream, Token(id), BOTH)
+            {
+                self.clients.fail(id, error, events);
+            }
+        }
+        self.unregistered.clear();
     }
 }
 

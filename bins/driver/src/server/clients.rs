@@ -1,17 +1,24 @@
 //! The connections of a server, with who is ready and whose patience ends when.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::time::Instant;
 
 use albatross_proto::frame::Piece;
+use libc::uid_t;
 use mio::net::UnixStream;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::{CloseReason, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, Part, STEP};
+use super::{
+    CloseReason, ConnectionError, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, Part, STEP,
+};
 use crate::connection::{Connection, QueueFull};
 use crate::timer::Timers;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clients {
+    /// The users whose processes may keep silent.
+    pub(super) trusted: Vec<uid_t>,
     all: HashMap<usize, Client>,
     /// Those that were accepted and have not sent a frame, oldest first (ids grow).
     silent: BTreeSet<usize>,
@@ -19,6 +26,8 @@ pub(super) struct Clients {
     readable: BTreeSet<usize>,
     /// Those to which something is to be written.
     dirty: BTreeSet<usize>,
+    /// Those who take no more, and of whom epoll does not tell yet when they do.
+    blocked: Vec<usize>,
     /// Those that went while something was sent to them.
     lost: Vec<(usize, CloseReason)>,
     deadlines: Timers<usize>,
@@ -29,10 +38,10 @@ pub(super) struct Clients {
 pub(super) enum Origin {
     /// This process made it.
     Own,
-    /// A process of a user who may keep silent.
+    /// A process of a user who may keep silent, which was silent long enough to be looked at.
     Trusted,
-    /// Anybody else, who connected then and has to send a frame soon.
-    Stranger(Instant),
+    /// A process of a user that nobody has had to look at yet. It connected then, and has to send a frame soon.
+    Accepted(Instant),
 }
 
 #[derive(Debug)]
@@ -41,6 +50,8 @@ pub(super) struct Client {
     origin: Origin,
     /// Nothing is read any more; it goes when everything is written.
     closing: bool,
+    /// epoll is to tell, or tells, when more can be written.
+    watched: bool,
     /// [`Event::Ended`] was reported.
     ended: bool,
     /// Octets read since the deadline was set.
@@ -48,20 +59,49 @@ pub(super) struct Client {
 }
 
 impl Clients {
+    /// Nobody yet; processes of the users `trusted` will be allowed to keep silent.
+    pub(super) fn new(trusted: Vec<uid_t>) -> Self {
+        Self {
+            trusted,
+            all: HashMap::new(),
+            silent: BTreeSet::new(),
+            readable: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            blocked: Vec::new(),
+            lost: Vec::new(),
+            deadlines: Timers::default(),
+        }
+    }
+
     /// Adds a connection.
     pub(super) fn insert(&mut self, id: usize, connection: Connection<UnixStream>, origin: Origin) {
-        self.all.insert(id, Client { connection, origin, closing: false, ended: false, progress: 0 });
+        self.all.insert(
+            id,
+            Client {
+                connection,
+                origin,
+                closing: false,
+                watched: origin == Origin::Own,
+                ended: false,
+                progress: 0,
+            },
+        );
         self.readable.insert(id);
         if !matches!(origin, Origin::Own) {
             self.silent.insert(id);
         }
-        if let Origin::Stranger(now) = origin {
+        if let Origin::Accepted(now) = origin {
             self.deadlines.set(id, now + PATIENCE);
         }
     }
 
     pub(super) fn get(&self, id: usize) -> Option<&Connection<UnixStream>> {
         self.all.get(&id).map(|client| &client.connection)
+    }
+
+    /// The stream of a connection, for registering it.
+    pub(super) fn stream(&mut self, id: usize) -> Option<&mut UnixStream> {
+        self.all.get_mut(&id).map(|client| client.connection.stream_mut())
     }
 
     pub(super) fn is_open(&self, id: usize) -> bool {
@@ -91,10 +131,20 @@ impl Clients {
     fn superfluous(&self) -> Option<usize> {
         let mut kept = 0;
         self.silent.iter().copied().find(|id| {
-            let is_trusted = self.all.get(id).is_some_and(|client| client.origin == Origin::Trusted);
+            let is_trusted = self.is_trusted(*id);
             kept += usize::from(is_trusted);
             !is_trusted || kept > KEPT_SILENT
         })
+    }
+
+    /// Whether it may keep silent, which costs a system call, and which nobody asks of those that do not.
+    fn is_trusted(&self, id: usize) -> bool {
+        let Some(client) = self.all.get(&id) else { return false };
+        match client.origin {
+            Origin::Own | Origin::Trusted => true,
+            Origin::Accepted(_) => getsockopt(client.connection.stream(), PeerCredentials)
+                .is_ok_and(|peer| self.trusted.contains(&peer.uid())),
+        }
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -165,6 +215,11 @@ impl Clients {
         client
     }
 
+    /// Lets one go of whom epoll wants to know nothing.
+    pub(super) fn fail(&mut self, id: usize, error: io::Error, events: &mut Vec<Event>) {
+        self.drop_client(id, CloseReason::Failed(ConnectionError::Io(error)), events);
+    }
+
     fn drop_client(&mut self, id: usize, reason: CloseReason, events: &mut Vec<Event>) {
         let known = self.all.get(&id).is_some_and(|client| !client.closing);
         self.remove(id);
@@ -180,10 +235,13 @@ impl Clients {
         }
         for id in std::mem::take(&mut self.dirty) {
             let Some(client) = self.all.get_mut(&id) else { continue };
-            match client.connection.flush() {
-                Err(error) => {
-                    self.drop_client(id, CloseReason::Failed(super::ConnectionError::Io(error)), events)
-                }
+            let flushed = client.connection.flush();
+            if client.connection.pending() > 0 && !client.watched {
+                client.watched = true;
+                self.blocked.push(id);
+            }
+            match flushed {
+                Err(error) => self.fail(id, error, events),
                 Ok(_) if client.closing && client.connection.pending() == 0 => drop(self.remove(id)),
                 Ok(0) => {}
                 Ok(_) if client.closing => self.deadlines.set(id, now + PATIENCE),
@@ -195,6 +253,11 @@ impl Clients {
                 }
             }
         }
+    }
+
+    /// Those who took less than was there for them for the first time.
+    pub(super) fn take_blocked(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.blocked)
     }
 
     /// Reads a bounded amount from everybody who has sent something.
@@ -250,7 +313,7 @@ impl Clients {
             return;
         }
         client.progress += count;
-        let must_speak = silent && matches!(client.origin, Origin::Stranger(_));
+        let must_speak = silent && matches!(client.origin, Origin::Accepted(_));
         if !client.connection.is_partial() && !must_speak {
             self.deadlines.cancel(id);
             client.progress = 0;
@@ -265,7 +328,13 @@ impl Clients {
     /// Lets those go whose patience has ended.
     pub(super) fn expire(&mut self, now: Instant, events: &mut Vec<Event>) {
         while let Some(id) = self.deadlines.expire(now) {
-            self.drop_client(id, CloseReason::Silent, events);
+            let may_wait = self.silent.contains(&id) && self.is_trusted(id);
+            match self.all.get_mut(&id) {
+                Some(client) if may_wait && !client.connection.is_partial() => {
+                    client.origin = Origin::Trusted
+                }
+                _ => self.drop_client(id, CloseReason::Silent, events),
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ impl Fixture {
         let mut server = Server::new(Signals::new(&[]).unwrap()).unwrap();
         server.listen(listener::bind(&path, &log).unwrap(), LIMIT).unwrap();
         // The clients are of our own user; here they are strangers.
-        server.trusted.clear();
+        server.clients.trusted.clear();
         Self { server, path, waiting: std::collections::VecDeque::new(), _directory: directory }
     }
 
@@ -228,6 +228,35 @@ fn a_long_frame_comes_in_parts() {
 }
 
 #[test]
+fn what_comes_after_a_short_read_and_after_the_end_is_seen() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    // Before and after epoll watches it, with a pause and without one.
+    for text in [&b"one"[..], b"two", b"three"] {
+        client.write_all(&frame::frame(text)).unwrap();
+        assert_eq!(fixture.frame().1, text);
+    }
+    client.write_all(&frame::frame(b"four")).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut frames = Vec::new();
+    fixture.until(|_, event| match event {
+        Event::Frame(_, payload) => {
+            frames.push(payload);
+            None
+        }
+        Event::Ended(_) => Some(()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(frames, [b"four"]);
+    // One that ended before epoll ever watched it.
+    let mut client = fixture.connect();
+    client.write_all(&frame::frame(b"five")).unwrap();
+    drop(client);
+    assert_eq!(fixture.frame().1, b"five");
+    assert!(matches!(fixture.closed().1, CloseReason::Peer));
+}
+
+#[test]
 fn the_silent_make_room() {
     let mut fixture = Fixture::new();
     let mut speaker = fixture.connect();
@@ -255,7 +284,7 @@ fn the_silent_make_room() {
 #[test]
 fn albatrossd_may_keep_silent_however_many_others_come() {
     let mut fixture = Fixture::new();
-    fixture.server.trusted.push(geteuid().as_raw());
+    fixture.server.clients.trusted.push(geteuid().as_raw());
     let mut albatrossd = fixture.connect();
     let mut others = Vec::new();
     let mut events = Vec::new();
