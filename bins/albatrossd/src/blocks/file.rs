@@ -14,7 +14,7 @@ use crate::files::{failure, remove, sync_parent};
 /// saves nothing.
 const PIECE: usize = 256 * 1024;
 /// After so many octets the disk begins to write them, so that little is left when all of them came.
-const WRITEBACK: u64 = 8 * 1024 * 1024;
+const WRITEBACK: u64 = 1024 * 1024;
 
 /// A file that is not whole. It goes when this is dropped, unless it got its name.
 pub(super) struct Unfinished<'a> {
