@@ -10,6 +10,7 @@ use albatross_core::journal;
 use albatross_core::vmmd::{Config, TaskFailure};
 use albatross_driver::logging::Logger;
 use albatross_proto::state::Record;
+use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::files::{beside, failure, named, sync_parent};
 
@@ -17,6 +18,10 @@ use crate::files::{beside, failure, named, sync_parent};
 const BACKUP: &str = ".bak";
 /// A file that is not whole.
 const UNFINISHED: &str = ".new";
+/// Room that is kept for a disk that is full, so that what takes up the room can still be destroyed.
+const RESERVE: &str = ".reserve";
+/// Octets of it: the record of some hundred unikernels, or as many changes.
+const RESERVED: i64 = 128 * 1024;
 
 /// The record as it was written last; `None` without a file. What is read is durable: a daemon that was killed
 /// may have left changes that are not, and what is built on them would be lost with the power.
@@ -66,8 +71,14 @@ impl RecordFile {
         if content.is_empty() {
             return Err(failure("cannot write", path, &"there is more on record than can be encoded"));
         }
-        replace(path, content, Some(BACKUP)).map_err(|error| failure("cannot write", path, &error))?;
+        replace(path, content, Some(BACKUP))
+            .or_else(|error| {
+                make_room(path, error)?;
+                replace(path, content, Some(BACKUP))
+            })
+            .map_err(|error| failure("cannot write", path, &error))?;
         self.damaged = false;
+        keep_reserve(path);
         Ok(())
     }
 
@@ -77,7 +88,12 @@ impl RecordFile {
             return Err(failure("cannot write", path, &"it has to be written as a whole first"));
         }
         let appended = self.file(path).and_then(|file| {
-            file.write_all(entry)?;
+            let length = file.metadata()?.len();
+            if let Err(error) = file.write_all(entry) {
+                make_room(path, error)?;
+                file.set_len(length)?;
+                file.write_all(entry)?;
+            }
             file.sync_data()
         });
         appended.map_err(|error| {
@@ -93,6 +109,26 @@ impl RecordFile {
             None => OpenOptions::new().append(true).open(path)?,
         };
         Ok(self.file.insert(file))
+    }
+}
+
+/// Gives up the room that is kept, where it was the full disk that something failed for: it can be tried once more.
+fn make_room(path: &Path, why: io::Error) -> io::Result<()> {
+    if why.kind() != io::ErrorKind::StorageFull {
+        return Err(why);
+    }
+    // Where none is kept any more the disk is simply full.
+    fs::remove_file(beside(path, RESERVE)).map_err(|_| why)
+}
+
+/// Keeps room for a disk that is full, where there is none. One that is full already has none to keep, which is
+/// told when it is missing.
+fn keep_reserve(path: &Path) {
+    let reserve = beside(path, RESERVE);
+    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&reserve);
+    let Ok(file) = new else { return };
+    if fallocate(&file, FallocateFlags::empty(), 0, RESERVED).is_err() {
+        _ = fs::remove_file(&reserve);
     }
 }
 
@@ -146,7 +182,8 @@ mod tests {
         record.append(&path, b"!").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two!");
         assert_eq!(fs::read(beside(&path, BACKUP)).unwrap(), b"one and more");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+        // The record, the one before, and the room that is kept.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
         assert!(record.replace(&path, b"").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"two!");
     }

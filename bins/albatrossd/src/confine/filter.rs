@@ -47,6 +47,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_chdir,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
+    libc::SYS_fallocate,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
     libc::SYS_copy_file_range,
