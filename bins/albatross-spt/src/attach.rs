@@ -1,18 +1,12 @@
 //! Opening what devices are attached to, and the epoll set in which the guest waits for them.
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::PathBuf;
-
 use albatross_spt::devices::{Device, DevicePlan, Properties, Source};
+use albatross_spt::errno::Errno;
+use albatross_spt::linux::{F_GETFL, O_ACCMODE, O_NOCTTY, O_NONBLOCK, O_RDWR};
 use albatross_spt::options::{DeviceOption, Host};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use crate::error::{AttachError, TenderError, When as _};
+use crate::sys::{self, Descriptor};
 use crate::tap;
 
 /// The mark of the timer in the epoll set; devices have their manifest index.
@@ -21,106 +15,92 @@ const TIMER_MARK: u64 = 0xffff_fffe;
 /// A device with its open descriptor.
 pub(crate) struct Attached {
     pub(crate) device: Device,
-    pub(crate) descriptor: OwnedFd,
+    /// Open until the guest has it.
+    _descriptor: Descriptor,
 }
 
 /// Opens a device.
-pub(crate) fn attach(plan: DevicePlan) -> Result<Attached, TenderError> {
+pub(crate) fn attach(plan: DevicePlan<'_>) -> Result<Attached, TenderError<'_>> {
     let DevicePlan { index, name, source } = plan;
     let opened = match source {
         Source::Net { interface, mac } => tap::open(interface, mac),
         Source::Block { file, sector_size } => open_block(file, sector_size),
     };
     let (descriptor, properties) = opened.map_err(|source| TenderError::Attach { name, source })?;
-    let device = Device { index, descriptor: descriptor.as_raw_fd(), properties };
-    Ok(Attached { device, descriptor })
+    let device = Device { index, descriptor: descriptor.number(), properties };
+    Ok(Attached { device, _descriptor: descriptor })
 }
 
-fn open_block(file: Host<PathBuf>, sector_size: u16) -> Result<(OwnedFd, Properties), AttachError> {
+fn open_block(file: Host<&[u8]>, sector_size: u16) -> Result<(Descriptor, Properties), AttachError> {
     let failed = |doing| move |source| AttachError::System { doing, source };
-    let mut file = match file {
+    let file = match file {
         // Not to wait for the other end, should this be a fifo.
-        Host::Named(path) => {
-            let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-            File::options()
-                .read(true)
-                .write(true)
-                .custom_flags(flags)
-                .open(path)
-                .map_err(failed("opening it"))?
-        }
-        Host::Open(number) => File::from(inherited(number)?),
+        Host::Named(path) => sys::open(path, O_RDWR | O_NONBLOCK | O_NOCTTY).map_err(failed("opening it"))?,
+        Host::Open(number) => inherited(number)?,
     };
-    let kind = file.metadata().map_err(failed("looking at it"))?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
+    let status = sys::status(&file).map_err(failed("looking at it"))?;
+    if !status.is_file() && !status.is_block_device() {
         return Err(AttachError::NotFile);
     }
-    let capacity = file.seek(SeekFrom::End(0)).map_err(failed("finding its size"))?;
+    let capacity = sys::end(&file).map_err(failed("finding its size"))?;
     if capacity < sector_size.into() || !capacity.is_multiple_of(sector_size.into()) {
         return Err(AttachError::Size { capacity, sector_size });
     }
-    Ok((file.into(), Properties::Block { capacity, sector_size }))
+    Ok((file, Properties::Block { capacity, sector_size }))
 }
 
 /// Makes sure, before the tender opens anything itself, that the descriptors on the command line were handed over.
-pub(crate) fn check_inherited(options: &[DeviceOption]) -> Result<(), TenderError> {
+pub(crate) fn check_inherited<'a>(options: &[DeviceOption<'a>]) -> Result<(), TenderError<'a>> {
     for option in options {
         if let Some(number) = option.setting.descriptor() {
             check_usable(number)
-                .map_err(|source| TenderError::Attach { name: option.name.clone(), source })?;
+                .map_err(|source| TenderError::Attach { name: option.name.into(), source })?;
         }
     }
     Ok(())
 }
 
-/// Takes over a descriptor that [`check_inherited`] found good.
-pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, AttachError> {
+/// Takes over a descriptor that [`check_inherited`] found good: it is open since before the tender opened any, is none of
+/// the standard ones, and the command line gives it to this device and no other.
+pub(crate) fn inherited(number: i32) -> Result<Descriptor, AttachError> {
     check_usable(number)?;
-    // SAFETY: the descriptor is open since before the tender opened any, is none of the standard ones, and the command
-    // line gives it to this device and no other.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    Ok(Descriptor::owning(number))
 }
 
-fn check_usable(number: RawFd) -> Result<(), AttachError> {
+fn check_usable(number: i32) -> Result<(), AttachError> {
     let failed = |source| AttachError::System { doing: "using the descriptor", source };
-    // SAFETY: only asked whether it is open and how.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    let flags = fcntl(borrowed, FcntlArg::F_GETFL).map_err(|errno| failed(errno.into()))?;
-    if OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_RDWR {
-        return Ok(());
-    }
-    Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "not open for reading and writing")))
+    let flags = sys::control(number, F_GETFL, 0).map_err(failed)?;
+    if flags & O_ACCMODE == O_RDWR { Ok(()) } else { Err(AttachError::OneWay) }
 }
 
 /// The epoll set with the timer and the network devices.
 pub(crate) struct Events {
-    epoll: Epoll,
-    timer: TimerFd,
+    epoll: Descriptor,
+    timer: Descriptor,
 }
 
 impl Events {
     /// Makes the set.
-    pub(crate) fn new(attached: &[Attached]) -> Result<Self, TenderError> {
-        let epoll = Epoll::new(EpollCreateFlags::empty()).when("making the epoll set")?;
-        let timer =
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK).when("making the timer")?;
-        let add = |descriptor, mark| epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, mark));
-        add(timer.as_fd(), TIMER_MARK).when("adding the timer to the epoll set")?;
-        for attached in attached {
-            if let Some(mark) = attached.device.event_mark() {
-                add(attached.descriptor.as_fd(), mark).when("adding a device to the epoll set")?;
+    pub(crate) fn new(attached: &[Attached]) -> Result<Self, TenderError<'static>> {
+        let epoll = sys::epoll().when("making the epoll set")?;
+        let timer = sys::timer().when("making the timer")?;
+        sys::epoll_add(&epoll, timer.number(), TIMER_MARK).when("adding the timer to the epoll set")?;
+        for Attached { device, .. } in attached {
+            if let Some(mark) = device.event_mark() {
+                let added: Result<(), Errno> = sys::epoll_add(&epoll, device.descriptor, mark);
+                added.when("adding a device to the epoll set")?;
             }
         }
         Ok(Self { epoll, timer })
     }
 
     /// The descriptor of the set.
-    pub(crate) fn epoll(&self) -> RawFd {
-        self.epoll.0.as_raw_fd()
+    pub(crate) fn epoll(&self) -> i32 {
+        self.epoll.number()
     }
 
     /// The descriptor of the timer.
-    pub(crate) fn timer(&self) -> RawFd {
-        self.timer.as_fd().as_raw_fd()
+    pub(crate) fn timer(&self) -> i32 {
+        self.timer.number()
     }
 }

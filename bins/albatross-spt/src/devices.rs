@@ -2,10 +2,10 @@
 //!
 //! Every device that the manifest declares has to be attached, and nothing else may be.
 
-use std::error::Error;
-use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
 use crate::field;
 use crate::notes::{DeviceKind, ENTRY_BYTES, MANIFEST_HEADER_BYTES, Manifest};
@@ -13,29 +13,29 @@ use crate::options::{DeviceOption, Host, MIN_SECTOR_BYTES, Setting};
 
 /// A device to attach, before anything is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DevicePlan {
+pub struct DevicePlan<'a> {
     /// Index of its manifest entry: the handle by which the guest names it.
     pub index: usize,
     /// Its name.
     pub name: String,
     /// What to attach.
-    pub source: Source,
+    pub source: Source<'a>,
 }
 
 /// What a device is attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
     /// A tap.
     Net {
         /// The interface.
-        interface: Host<OsString>,
+        interface: Host<&'a [u8]>,
         /// The guest's MAC address; `None` asks for a random one.
         mac: Option<[u8; 6]>,
     },
     /// A file or block device.
     Block {
         /// The file.
-        file: Host<PathBuf>,
+        file: Host<&'a [u8]>,
         /// Sector size in bytes.
         sector_size: u16,
     },
@@ -47,19 +47,22 @@ pub enum Source {
 ///
 /// Fails for an option about a device that the manifest does not declare or declares as another kind, and for a device
 /// without an option.
-pub fn plan(manifest: &Manifest, options: &[DeviceOption]) -> Result<Vec<DevicePlan>, DeviceError> {
+pub fn plan<'a>(
+    manifest: &Manifest,
+    options: &[DeviceOption<'a>],
+) -> Result<Vec<DevicePlan<'a>>, DeviceError> {
     for option in options {
         let kind = option.setting.kind();
         let declared = manifest.devices().iter().find(|device| device.name == option.name);
         if declared.is_none_or(|device| device.kind != kind) {
-            return Err(DeviceError::NotDeclared { name: option.name.clone(), kind });
+            return Err(DeviceError::NotDeclared { name: option.name.into(), kind });
         }
     }
     let devices = (1..).zip(manifest.devices());
     devices
         .map(|(index, device)| {
             let settings =
-                options.iter().filter(|option| option.name == device.name).map(|option| &option.setting);
+                options.iter().filter(|option| option.name == device.name).map(|option| option.setting);
             let source = source(device.kind, settings)
                 .ok_or_else(|| DeviceError::NotAttached { name: device.name.clone(), kind: device.kind })?;
             Ok(DevicePlan { index, name: device.name.clone(), source })
@@ -67,14 +70,14 @@ pub fn plan(manifest: &Manifest, options: &[DeviceOption]) -> Result<Vec<DeviceP
         .collect()
 }
 
-fn source<'a>(kind: DeviceKind, settings: impl Iterator<Item = &'a Setting>) -> Option<Source> {
+fn source<'a>(kind: DeviceKind, settings: impl Iterator<Item = Setting<'a>>) -> Option<Source<'a>> {
     let (mut net, mut block, mut mac, mut sector_size) = (None, None, None, MIN_SECTOR_BYTES);
     for setting in settings {
         match setting {
-            Setting::Net(interface) => net = Some(interface.clone()),
-            Setting::Mac(address) => mac = Some(*address).filter(|address| *address != [0; 6]),
-            Setting::Block(file) => block = Some(file.clone()),
-            Setting::SectorSize(size) => sector_size = *size,
+            Setting::Net(interface) => net = Some(interface),
+            Setting::Mac(address) => mac = Some(address).filter(|address| *address != [0; 6]),
+            Setting::Block(file) => block = Some(file),
+            Setting::SectorSize(size) => sector_size = size,
         }
     }
     match kind {
@@ -83,7 +86,7 @@ fn source<'a>(kind: DeviceKind, settings: impl Iterator<Item = &'a Setting>) -> 
     }
 }
 
-impl Setting {
+impl Setting<'_> {
     /// The kind of device this says something about.
     #[must_use]
     pub fn kind(&self) -> DeviceKind {

@@ -3,8 +3,9 @@
 //! Sections are never looked at: a stripped image is as good as any. What the segments may look like is decided by
 //! [`crate::loader`].
 
-use std::error::Error;
-use std::fmt;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
 use crate::field;
 

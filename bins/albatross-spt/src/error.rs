@@ -1,25 +1,26 @@
 //! Why the tender cannot run a guest. Each error is one line.
 
-use std::error::Error;
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use alloc::string::String;
+use core::error::Error;
+use core::fmt;
 
+use albatross_spt::Quoted;
 use albatross_spt::bootinfo::CommandLineTooLong;
 use albatross_spt::devices::DeviceError;
+use albatross_spt::errno::Errno;
 use albatross_spt::image::ImageError;
 use albatross_spt::options::OptionError;
 
 /// Why the tender gives up.
 #[derive(Debug)]
 #[non_exhaustive]
-pub(crate) enum TenderError {
+pub(crate) enum TenderError<'a> {
     /// The command line is wrong.
-    Options(OptionError),
+    Options(OptionError<'a>),
     /// The guest's arguments are too long.
     CommandLine(CommandLineTooLong),
     /// The image cannot be read or is refused.
-    Image { path: PathBuf, source: ImageError },
+    Image { path: &'a [u8], source: ImageError },
     /// The devices do not fit the image.
     Devices(DeviceError),
     /// A device cannot be attached.
@@ -27,7 +28,7 @@ pub(crate) enum TenderError {
     /// Guest memory cannot be made.
     Memory(MemoryError),
     /// Another system call failed.
-    System { doing: &'static str, source: io::Error },
+    System { doing: &'static str, source: Errno },
     /// The process makes all that is readable executable.
     ReadImpliesExec,
 }
@@ -37,7 +38,9 @@ pub(crate) enum TenderError {
 #[non_exhaustive]
 pub(crate) enum AttachError {
     /// A system call failed.
-    System { doing: &'static str, source: io::Error },
+    System { doing: &'static str, source: Errno },
+    /// The descriptor is not open for reading and writing.
+    OneWay,
     /// The interface is not up.
     Down,
     /// The descriptor or interface is not a tap without packet information.
@@ -55,88 +58,56 @@ pub(crate) enum AttachError {
 #[non_exhaustive]
 pub(crate) enum MemoryError {
     /// The kernel refuses.
-    Map { size: u64, source: io::Error },
+    Map { size: u64, source: Errno },
     /// Something else is mapped there already.
     Occupied { size: u64 },
     /// A place is outside guest memory.
     Outside { address: u64 },
     /// A segment cannot be protected.
-    Protect { address: u64, source: io::Error },
+    Protect { address: u64, source: Errno },
 }
 
 /// Adds to the error of a system call what was being done.
 pub(crate) trait When<T> {
-    fn when(self, doing: &'static str) -> Result<T, TenderError>;
+    fn when(self, doing: &'static str) -> Result<T, TenderError<'static>>;
 }
 
-impl<T, E: IntoIoError> When<T> for Result<T, E> {
-    fn when(self, doing: &'static str) -> Result<T, TenderError> {
-        self.map_err(|error| TenderError::System { doing, source: error.into_io_error() })
+impl<T> When<T> for Result<T, Errno> {
+    fn when(self, doing: &'static str) -> Result<T, TenderError<'static>> {
+        self.map_err(|source| TenderError::System { doing, source })
     }
 }
 
-/// Errors that stand for a failed system call.
-pub(crate) trait IntoIoError {
-    fn into_io_error(self) -> io::Error;
-}
-
-impl IntoIoError for io::Error {
-    fn into_io_error(self) -> Self {
-        self
-    }
-}
-
-impl IntoIoError for nix::Error {
-    fn into_io_error(self) -> io::Error {
-        self.into()
-    }
-}
-
-impl IntoIoError for seccompiler::Error {
-    fn into_io_error(self) -> io::Error {
-        match self {
-            Self::Prctl(error) | Self::Seccomp(error) => error,
-            other => io::Error::other(other),
-        }
-    }
-}
-
-impl IntoIoError for seccompiler::BackendError {
-    fn into_io_error(self) -> io::Error {
-        io::Error::other(self)
-    }
-}
-
-impl From<OptionError> for TenderError {
-    fn from(error: OptionError) -> Self {
+impl<'a> From<OptionError<'a>> for TenderError<'a> {
+    fn from(error: OptionError<'a>) -> Self {
         Self::Options(error)
     }
 }
 
-impl From<CommandLineTooLong> for TenderError {
+impl From<CommandLineTooLong> for TenderError<'_> {
     fn from(error: CommandLineTooLong) -> Self {
         Self::CommandLine(error)
     }
 }
 
-impl From<DeviceError> for TenderError {
+impl From<DeviceError> for TenderError<'_> {
     fn from(error: DeviceError) -> Self {
         Self::Devices(error)
     }
 }
 
-impl From<MemoryError> for TenderError {
+impl From<MemoryError> for TenderError<'_> {
     fn from(error: MemoryError) -> Self {
         Self::Memory(error)
     }
 }
 
-impl fmt::Display for TenderError {
+impl fmt::Display for TenderError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Options(error) => error.fmt(f),
             Self::CommandLine(error) => error.fmt(f),
-            Self::Image { path, source } => write!(f, "{path:?}: {source}"),
+            Self::Image { path, source } => write!(f, "{}: {source}", Quoted(path)),
             Self::Devices(error) => error.fmt(f),
             Self::Attach { name, source } => write!(f, "could not attach device '{name}': {source}"),
             Self::Memory(error) => error.fmt(f),
@@ -148,12 +119,13 @@ impl fmt::Display for TenderError {
     }
 }
 
-impl Error for TenderError {}
+impl Error for TenderError<'_> {}
 
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System { doing, source } => write!(f, "{doing}: {source}"),
+            Self::OneWay => f.write_str("using the descriptor: not open for reading and writing"),
             Self::Down => f.write_str("the interface is not up"),
             Self::NotTap => f.write_str("not a tap without packet information"),
             Self::Mtu { found } => write!(f, "an MTU of {found} does not fit 16 bits"),
@@ -168,7 +140,7 @@ impl fmt::Display for AttachError {
 impl fmt::Display for MemoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Map { size, source } if source.raw_os_error() == Some(libc::EPERM) => {
+            Self::Map { size, source } if *source == Errno::EPERM => {
                 write!(
                     f,
                     "no guest memory of {size} bytes: {source} (vm.mmap_min_addr has to be at most 65536)"

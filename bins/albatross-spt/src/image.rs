@@ -3,11 +3,13 @@
 //!
 //! The bytes come from a [`Source`]: the program's is a file, a test's or a fuzzer's a byte string.
 
-use std::error::Error;
-use std::fmt;
-use std::io;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
 use crate::elf::{ElfError, HEADER_BYTES, Header, ProgramHeader, program_headers};
+use crate::errno::Errno;
 use crate::loader::{self, LoadError, LoadPlan};
 use crate::notes::{MAX_NOTE_BYTES, Manifest, NoteError, Notes};
 
@@ -21,7 +23,7 @@ pub trait Source {
     /// # Errors
     ///
     /// Fails when the bytes cannot be had.
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
 }
 
 impl Source for &[u8] {
@@ -29,10 +31,10 @@ impl Source for &[u8] {
         self.len().try_into().unwrap_or(u64::MAX)
     }
 
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         let start = usize::try_from(offset).ok();
         let bytes = start.and_then(|start| self.get(start..)).and_then(|rest| rest.get(..buffer.len()));
-        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        buffer.copy_from_slice(bytes.ok_or(ReadError::Shorter)?);
         Ok(())
     }
 }
@@ -104,12 +106,42 @@ fn read(source: &impl Source, offset: u64, length: usize) -> Result<Vec<u8>, Ima
     Ok(bytes)
 }
 
+/// Why the bytes of an image cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The kernel says so.
+    System(Errno),
+    /// It is no regular file.
+    NotFile,
+    /// There are fewer than there were.
+    Shorter,
+}
+
+impl From<Errno> for ReadError {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(errno) => errno.fmt(f),
+            Self::NotFile => f.write_str("not a regular file"),
+            Self::Shorter => f.write_str("the file has become shorter"),
+        }
+    }
+}
+
+impl Error for ReadError {}
+
 /// What is wrong with an image.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageError {
     /// It cannot be read.
-    Read(io::Error),
+    Read(ReadError),
     /// Its ELF header.
     Elf(ElfError),
     /// The table of program headers is not in the file.

@@ -1,43 +1,41 @@
 //! The image file: its segments go straight into guest memory.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-
-use albatross_spt::image::{Image, ImageError, Source};
+use albatross_spt::errno::Errno;
+use albatross_spt::image::{Image, ImageError, ReadError, Source};
+use albatross_spt::linux::{O_NONBLOCK, O_RDONLY};
 use albatross_spt::loader::LoadPlan;
 use albatross_spt::notes::Manifest;
 
 use crate::error::TenderError;
 use crate::memory::GuestMemory;
+use crate::sys::{self, Descriptor};
 
 /// An open image file whose headers have been read.
-pub(crate) struct Kernel {
-    path: PathBuf,
+pub(crate) struct Kernel<'a> {
+    path: &'a [u8],
     image: Image<ImageFile>,
 }
 
-impl Kernel {
+impl<'a> Kernel<'a> {
     /// Opens an image and reads its headers.
-    pub(crate) fn open(path: &Path) -> Result<Self, TenderError> {
-        let failed = |error| TenderError::Image { path: path.to_owned(), source: error };
+    pub(crate) fn open(path: &'a [u8]) -> Result<Self, TenderError<'a>> {
+        let failed = |source| TenderError::Image { path, source };
         let file = ImageFile::open(path).map_err(|error| failed(ImageError::Read(error)))?;
-        Ok(Self { path: path.to_owned(), image: Image::open(file).map_err(failed)? })
+        Ok(Self { path, image: Image::open(file).map_err(failed)? })
     }
 
     /// The manifest, once both Solo5 notes have been found good.
-    pub(crate) fn manifest(&self) -> Result<Manifest, TenderError> {
+    pub(crate) fn manifest(&self) -> Result<Manifest, TenderError<'a>> {
         self.image.manifest().map_err(|error| self.failed(error))
     }
 
     /// What to load where in a guest with so many bytes of memory.
-    pub(crate) fn plan(&self, memory_size: u64) -> Result<LoadPlan, TenderError> {
+    pub(crate) fn plan(&self, memory_size: u64) -> Result<LoadPlan, TenderError<'a>> {
         self.image.plan(memory_size).map_err(|error| self.failed(error))
     }
 
     /// Loads and protects the segments. Guest memory is zero where no bytes of the file go.
-    pub(crate) fn load(&self, plan: &LoadPlan, memory: &mut GuestMemory) -> Result<(), TenderError> {
+    pub(crate) fn load(&self, plan: &LoadPlan, memory: &mut GuestMemory) -> Result<(), TenderError<'a>> {
         for segment in &plan.segments {
             let place = memory.slice(segment.address, segment.file_size)?;
             let read = self.image.source().read(segment.file_offset, place);
@@ -47,26 +45,23 @@ impl Kernel {
         Ok(())
     }
 
-    fn failed(&self, source: ImageError) -> TenderError {
-        TenderError::Image { path: self.path.clone(), source }
+    fn failed(&self, source: ImageError) -> TenderError<'a> {
+        TenderError::Image { path: self.path, source }
     }
 }
 
 /// A regular file and its size when it was opened.
 struct ImageFile {
-    file: File,
+    file: Descriptor,
     size: u64,
 }
 
 impl ImageFile {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &[u8]) -> Result<Self, ReadError> {
         // Not to wait for the other end, should this be a fifo.
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(Self { file, size: metadata.len() })
+        let file = sys::open(path, O_RDONLY | O_NONBLOCK)?;
+        let status = sys::status(&file)?;
+        if status.is_file() { Ok(Self { file, size: status.size }) } else { Err(ReadError::NotFile) }
     }
 }
 
@@ -75,7 +70,19 @@ impl Source for ImageFile {
         self.size
     }
 
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let (mut rest, mut offset) = (buffer, offset);
+        while !rest.is_empty() {
+            match sys::read_at(&self.file, rest, offset) {
+                Ok(0) => return Err(ReadError::Shorter),
+                Ok(count) => {
+                    rest = rest.get_mut(count..).unwrap_or_default();
+                    offset = offset.saturating_add(count.try_into().unwrap_or(u64::MAX));
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 }

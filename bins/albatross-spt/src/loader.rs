@@ -4,8 +4,9 @@
 //! [`LOWEST_ADDRESS`]`..memory_size`, segments that overlap or share a page, are out of order, or are both writable and
 //! executable. Segments without bytes in the file are left out: guest memory is zero and writable from the start.
 
-use std::error::Error;
-use std::fmt;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
 use crate::elf::{Header, PF_W, PF_X, PT_LOAD, PT_NOTE, ProgramHeader};
 

@@ -1,24 +1,40 @@
 //! `albatross-spt`, a Solo5 spt tender: it loads a unikernel into its own process, gives it its devices, takes away every
-//! system call but a few, and jumps into it. From then on the process is the unikernel; nothing of the tender runs
-//! again. docs/solo5.md describes the options and the interface.
+//! system call but a few, and jumps into it. From then on the process is the unikernel; nothing of the tender is left.
+//! docs/solo5.md describes the options and the interface.
 //!
 //! The tender refuses, with one line on standard error and status 1, whatever it cannot run.
+//!
+//! It is delivered as a program that brings no C library and no start but its own (build.rs): what a loader and a
+//! library do before `main` takes longer than all the rest.
 
-#![cfg_attr(not(test), no_main)]
+#![cfg_attr(freestanding, no_std)]
+#![no_main]
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!("the spt tender is for Linux on x86-64");
+#[cfg(all(freestanding, panic = "unwind"))]
+compile_error!("a release build of the tender needs `panic = \"abort\"` in its profile");
+
+extern crate alloc;
 
 mod attach;
-mod enter;
 mod error;
+mod heap;
 mod kernel;
+mod leave;
 mod memory;
+mod process;
+#[cfg(freestanding)]
+mod routines;
 mod sandbox;
+mod start;
+mod sys;
 mod tap;
 
-use std::convert::Infallible;
-use std::ffi::{OsString, c_char, c_int};
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::path::Path;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use albatross_spt::bootinfo::{self, BOOT_INFO_ADDRESS, BootInfo};
 use albatross_spt::devices::{self, Device};
@@ -26,45 +42,43 @@ use albatross_spt::filter;
 use albatross_spt::options::{Options, Request, USAGE};
 
 use crate::attach::{Attached, Events};
-use crate::error::{TenderError, When as _};
+use crate::error::TenderError;
+use crate::heap::Heap;
 use crate::kernel::Kernel;
 use crate::memory::GuestMemory;
+use crate::process::Process;
 
 const PROGRAM: &str = "albatross-spt";
 /// Version of the interface between tender and guest.
 const ABI_VERSION: u32 = 2;
+/// The list of the last instructions begins at such a multiple behind the boot information.
+const LIST_ALIGN: u64 = 16;
 
-/// The start of the program. Rust's own start is left out because it ignores SIGPIPE and catches SIGSEGV, and the guest
-/// would inherit both.
-// SAFETY: the symbol is the one the C library calls, with the signature it calls it by.
-#[cfg_attr(not(test), unsafe(export_name = "main"))]
-#[cfg_attr(test, unsafe(export_name = "tender_main"))]
-extern "C" fn start(_: c_int, _: *const *const c_char) -> c_int {
-    let mut arguments = std::env::args_os();
+#[global_allocator]
+static HEAP: Heap = Heap::new();
+
+/// Everything the program does.
+fn run_process(process: Process) -> ! {
+    let mut arguments = process.arguments();
     let program = arguments.next().unwrap_or_default();
     match Request::parse(arguments) {
-        Ok(Request::Help) => {
-            say(USAGE);
-            1
-        }
-        Ok(Request::Version) => {
-            say(&version(&program));
-            0
-        }
+        Ok(Request::Help) => finish(USAGE, 1),
+        Ok(Request::Version) => finish(&version(program), 0),
         Ok(Request::Run(options)) => {
-            let Err(error) = run(&options);
+            let Err(error) = run(process, &options);
             fail(&error)
         }
         Err(error) => fail(&error.into()),
     }
 }
 
-fn run(options: &Options) -> Result<Infallible, TenderError> {
+fn run<'a>(process: Process, options: &Options<'a>) -> Result<Infallible, TenderError<'a>> {
     sandbox::check_personality()?;
+    sandbox::check_filter()?;
     sandbox::fill_standard_descriptors()?;
     attach::check_inherited(&options.devices)?;
     let command_line = bootinfo::command_line(&options.arguments)?;
-    let kernel = Kernel::open(&options.kernel)?;
+    let kernel = Kernel::open(options.kernel)?;
     let manifest = kernel.manifest()?;
     let plan = kernel.plan(options.memory_size)?;
     let attached = devices::plan(&manifest, &options.devices)?
@@ -90,30 +104,36 @@ fn run(options: &Options) -> Result<Infallible, TenderError> {
         manifest: &manifest,
         command_line: &command_line,
     };
-    memory.write(BOOT_INFO_ADDRESS, &info.encode())?;
-    let program = filter::program(info.epoll, info.timer, &devices).when("making the system call filter")?;
+    let encoded = info.encode();
+    memory.write(BOOT_INFO_ADDRESS, &encoded)?;
+    let filter = filter::program(info.epoll, info.timer, &devices);
     sandbox::close_others(&kept(&events, &attached))?;
-    sandbox::confine(&program)?;
-    enter::enter(&memory, plan.entry)
+    sandbox::confine()?;
+    let end = BOOT_INFO_ADDRESS.saturating_add(encoded.len().try_into().unwrap_or(u64::MAX));
+    Ok(leave::leave(process, &mut memory, end.next_multiple_of(LIST_ALIGN), filter, plan.entry)?)
 }
 
 /// The descriptors the guest keeps besides the standard ones.
-fn kept(events: &Events, attached: &[Attached]) -> Vec<RawFd> {
-    let devices = attached.iter().map(|attached| attached.descriptor.as_raw_fd());
+fn kept(events: &Events, attached: &[Attached]) -> Vec<i32> {
+    let devices = attached.iter().map(|attached| attached.device.descriptor);
     devices.chain([events.epoll(), events.timer()]).collect()
 }
 
-fn version(program: &OsString) -> String {
-    let name = Path::new(program).file_name().map_or_else(|| PROGRAM.into(), |name| name.to_string_lossy());
+fn version(program: &[u8]) -> String {
+    let name = program.rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty());
+    let name = name.map_or_else(|| PROGRAM.into(), String::from_utf8_lossy);
     format!("{name} tender, version v{}\nABI version {ABI_VERSION}\n", env!("CARGO_PKG_VERSION"))
 }
 
-fn fail(error: &TenderError) -> c_int {
-    say(&format!("{PROGRAM}: {error}\n"));
-    1
+fn fail(error: &TenderError<'_>) -> ! {
+    finish(&format!("{PROGRAM}: {error}\n"), 1)
 }
 
-/// Writes to standard error; where that is closed there is nobody to tell.
+fn finish(text: &str, status: i32) -> ! {
+    say(text);
+    sys::exit(status)
+}
+
 fn say(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    sys::write_error(text.as_bytes());
 }

@@ -1,18 +1,16 @@
 //! Guest memory: one mapping at a fixed place, where an address of the guest is an address of this process.
 
-use std::ffi::c_void;
-use std::io;
-use std::num::NonZeroUsize;
-use std::ptr::{NonNull, with_exposed_provenance_mut};
-use std::slice;
+use core::ptr::with_exposed_provenance_mut;
+use core::slice;
 
 use albatross_spt::bootinfo::MEMORY_START;
 use albatross_spt::elf::{PF_R, PF_W, PF_X};
+use albatross_spt::errno::Errno;
+use albatross_spt::linux::{PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE};
 use albatross_spt::loader::Segment;
-use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect};
 
 use crate::error::MemoryError;
+use crate::sys;
 
 /// The mapping from [`MEMORY_START`] to `size`. It is never taken away: the guest lives in it. Invariant: there is only
 /// one, and nothing else refers to its bytes.
@@ -25,24 +23,17 @@ impl GuestMemory {
     pub(crate) fn map(size: u64, executable: bool) -> Result<Self, MemoryError> {
         let failed = |errno| match errno {
             Errno::EEXIST => MemoryError::Occupied { size },
-            errno => MemoryError::Map { size, source: errno.into() },
+            source => MemoryError::Map { size, source },
         };
-        let start = usize::try_from(MEMORY_START)
-            .ok()
-            .and_then(NonZeroUsize::new)
-            .ok_or_else(|| failed(Errno::EINVAL))?;
+        let start = usize::try_from(MEMORY_START).map_err(|_| failed(Errno::EINVAL))?;
         let length = size.checked_sub(MEMORY_START).and_then(|length| usize::try_from(length).ok());
-        let length = length.and_then(NonZeroUsize::new).ok_or_else(|| failed(Errno::ENOMEM))?;
-        let mut protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        protection.set(ProtFlags::PROT_EXEC, executable);
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE;
-        // SAFETY: NOREPLACE leaves every mapping there is alone; a new one at a place of its own disturbs nothing.
-        let place = unsafe { mmap_anonymous(Some(start), length, protection, flags) }.map_err(failed)?;
+        let length = length.filter(|length| *length > 0).ok_or_else(|| failed(Errno::ENOMEM))?;
+        let protection = PROT_READ | PROT_WRITE | if executable { PROT_EXEC } else { PROT_NONE };
+        let place = sys::map(start, length, protection).map_err(failed)?;
         // A kernel that does not know NOREPLACE takes the address as a hint.
         if place.addr() != start {
             return Err(MemoryError::Occupied { size });
         }
-        place.as_ptr().expose_provenance();
         Ok(Self { size })
     }
 
@@ -56,7 +47,7 @@ impl GuestMemory {
         let (start, length) = self.range(address, length)?;
         // SAFETY: the range is within the mapping, which is initialised (zero) and lasts; `&mut self` makes the
         // reference the only one. Callers write segments before they protect them, and these do not overlap.
-        Ok(unsafe { slice::from_raw_parts_mut(start.cast::<u8>().as_ptr(), length) })
+        Ok(unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(start), length) })
     }
 
     /// Copies bytes to an address.
@@ -69,21 +60,20 @@ impl GuestMemory {
     /// Gives the pages of a segment its own protection.
     pub(crate) fn protect(&mut self, segment: &Segment) -> Result<(), MemoryError> {
         let (start, length) = self.range(segment.start, segment.end.saturating_sub(segment.start))?;
-        let mut protection = ProtFlags::PROT_NONE;
-        protection.set(ProtFlags::PROT_READ, segment.flags & PF_R != 0);
-        protection.set(ProtFlags::PROT_WRITE, segment.flags & PF_W != 0);
-        protection.set(ProtFlags::PROT_EXEC, segment.flags & PF_X != 0);
+        let protection = [(PF_R, PROT_READ), (PF_W, PROT_WRITE), (PF_X, PROT_EXEC)]
+            .into_iter()
+            .filter(|(flag, _)| segment.flags & flag != 0)
+            .fold(PROT_NONE, |all, (_, protection)| all | protection);
         // SAFETY: the range is within the mapping and nothing refers to its bytes.
-        unsafe { mprotect(start, length, protection) }
-            .map_err(|errno| MemoryError::Protect { address: segment.start, source: io::Error::from(errno) })
+        unsafe { sys::protect(start, length, protection) }
+            .map_err(|source| MemoryError::Protect { address: segment.start, source })
     }
 
-    fn range(&self, address: u64, length: u64) -> Result<(NonNull<c_void>, usize), MemoryError> {
+    fn range(&self, address: u64, length: u64) -> Result<(usize, usize), MemoryError> {
         let inside =
             address >= MEMORY_START && address.checked_add(length).is_some_and(|end| end <= self.size);
         let outside = || MemoryError::Outside { address };
         let start = usize::try_from(address).ok().filter(|_| inside).ok_or_else(outside)?;
-        let start = NonNull::new(with_exposed_provenance_mut(start)).ok_or_else(outside)?;
         Ok((start, usize::try_from(length).map_err(|_| outside())?))
     }
 }

@@ -3,8 +3,11 @@
 //! Stricter than Solo5's own tenders: sizes have to be exact, reserved fields zero, device names letters and digits and
 //! different from each other, types known, and the fields that belong to the tender zero.
 
-use std::error::Error;
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
 use crate::field;
 
@@ -19,7 +22,7 @@ pub const MAX_NOTE_BYTES: usize =
 pub const ENTRY_BYTES: usize = 104;
 /// Where the fields stand that the tender fills in: address, capacity, descriptor, attached. The rest of an
 /// entry is padding.
-const TENDER_FIELDS: std::ops::Range<usize> = 72..97;
+const TENDER_FIELDS: core::ops::Range<usize> = 72..97;
 /// Size of what comes before the manifest entries in bytes.
 pub const MANIFEST_HEADER_BYTES: usize = 8;
 
@@ -68,7 +71,7 @@ impl Notes {
         match field::u32(bytes, 8) {
             Some(TYPE_ABI) => {
                 check_abi(description.ok_or(NoteError::Truncated)?)?;
-                if std::mem::replace(&mut self.abi, true) { Err(NoteError::Twice) } else { Ok(()) }
+                if core::mem::replace(&mut self.abi, true) { Err(NoteError::Twice) } else { Ok(()) }
             }
             Some(TYPE_MANIFEST) => {
                 let padded = description.ok_or(NoteError::Truncated)?;
@@ -203,7 +206,7 @@ impl Declared {
         let length = name.iter().position(|byte| *byte == 0).ok_or(EntryRule::Name)?;
         let (name, rest) = name.split_at_checked(length).ok_or(EntryRule::Name)?;
         let name =
-            std::str::from_utf8(name).ok().filter(|name| is_device_name(name)).ok_or(EntryRule::Name)?;
+            core::str::from_utf8(name).ok().filter(|name| is_device_name(name)).ok_or(EntryRule::Name)?;
         // What stands between the end of the name and the end of its field is nobody's.
         if rest.last() != Some(&0) {
             return Err(EntryRule::Name);
@@ -226,7 +229,7 @@ pub fn is_device_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn is_zero(bytes: &[u8], range: std::ops::Range<usize>) -> bool {
+fn is_zero(bytes: &[u8], range: core::ops::Range<usize>) -> bool {
     bytes.get(range).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
 }
 

@@ -4,13 +4,12 @@
 //! tender this one refuses junk after a number, an option given twice, and values out of range; a path may contain
 //! anything. The options are described in docs/solo5.md.
 
-use std::error::Error;
-use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
 use crate::notes::is_device_name;
+use crate::quoted::Quoted;
 
 /// Guest memory when `--mem` is not given, in MiB.
 pub const DEFAULT_MEMORY_MIB: u64 = 512;
@@ -40,54 +39,54 @@ Runs the Solo5 unikernel KERNEL with ARGS as its command line.
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum Request<'a> {
     /// Print the usage.
     Help,
     /// Print the versions.
     Version,
     /// Run a guest.
-    Run(Options),
+    Run(Options<'a>),
 }
 
 /// How to run a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct Options<'a> {
     /// Size of guest memory in bytes; a multiple of 1 MiB, not 0.
     pub memory_size: u64,
     /// Whether the heap and the stack may be executed.
     pub exec_heap: bool,
     /// What was said about devices, in order.
-    pub devices: Vec<DeviceOption>,
+    pub devices: Vec<DeviceOption<'a>>,
     /// The image.
-    pub kernel: PathBuf,
+    pub kernel: &'a [u8],
     /// The guest's arguments.
-    pub arguments: Vec<OsString>,
+    pub arguments: Vec<&'a [u8]>,
 }
 
 /// One option about a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceOption {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceOption<'a> {
     /// Name of the device: letters and digits.
-    pub name: String,
+    pub name: &'a str,
     /// What was said about it.
-    pub setting: Setting,
+    pub setting: Setting<'a>,
 }
 
 /// What an option says about a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Setting {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting<'a> {
     /// `--net:`: the tap, by the name of its interface, 1 to 15 bytes.
-    Net(Host<OsString>),
+    Net(Host<&'a [u8]>),
     /// `--net-mac:`.
     Mac([u8; 6]),
     /// `--block:`: the file, by its path.
-    Block(Host<PathBuf>),
+    Block(Host<&'a [u8]>),
     /// `--block-sector-size:`: a power of two of at least 512, in bytes.
     SectorSize(u16),
 }
 
 /// How the host's side of a device is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host<T> {
     /// By name.
     Named(T),
@@ -95,22 +94,22 @@ pub enum Host<T> {
     Open(i32),
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// Reads the arguments that follow the program's name.
     ///
     /// # Errors
     ///
     /// Names the first option that is not understood, or what is missing.
-    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, OptionError> {
+    pub fn parse(arguments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, OptionError<'a>> {
         let mut arguments = arguments.into_iter();
         let mut options = Collected::default();
         let kernel = loop {
             let Some(argument) = arguments.next() else { return Err(OptionError::NoKernel) };
-            match argument.as_bytes() {
+            match argument {
                 b"--" => break arguments.next().ok_or(OptionError::NoKernel)?,
                 b"--help" => return Ok(Self::Help),
                 b"--version" => return Ok(Self::Version),
-                [b'-', ..] => options.add(&argument)?,
+                [b'-', ..] => options.add(argument)?,
                 _ => break argument,
             }
         };
@@ -118,27 +117,27 @@ impl Request {
             memory_size: options.memory_size.unwrap_or(DEFAULT_MEMORY_MIB * BYTES_PER_MIB),
             exec_heap: options.exec_heap,
             devices: options.devices,
-            kernel: kernel.into(),
+            kernel,
             arguments: arguments.collect(),
         }))
     }
 }
 
 #[derive(Default)]
-struct Collected {
+struct Collected<'a> {
     memory_size: Option<u64>,
     exec_heap: bool,
-    devices: Vec<DeviceOption>,
+    devices: Vec<DeviceOption<'a>>,
 }
 
-impl Collected {
-    fn add(&mut self, argument: &OsStr) -> Result<(), OptionError> {
-        let refuse = |problem| OptionError::Option { argument: argument.to_owned(), problem };
-        if argument == "--x-exec-heap" {
+impl<'a> Collected<'a> {
+    fn add(&mut self, argument: &'a [u8]) -> Result<(), OptionError<'a>> {
+        let refuse = |problem| OptionError::Option { argument, problem };
+        if argument == b"--x-exec-heap" {
             self.exec_heap = true;
             return Ok(());
         }
-        let (option, value) = split(argument.as_bytes(), b'=').ok_or_else(|| refuse(Problem::Unknown))?;
+        let (option, value) = split(argument, b'=').ok_or_else(|| refuse(Problem::Unknown))?;
         if option == b"--mem" {
             let size = memory_size(value).ok_or_else(|| refuse(Problem::Memory))?;
             return match self.memory_size.replace(size) {
@@ -156,13 +155,13 @@ impl Collected {
         if descriptor.is_some() && self.devices.iter().any(|other| other.setting.descriptor() == descriptor) {
             return Err(refuse(Problem::Descriptor));
         }
-        self.devices.push(DeviceOption { name: name.to_owned(), setting });
+        self.devices.push(DeviceOption { name, setting });
         Ok(())
     }
 }
 
-impl Setting {
-    fn parse(option: &[u8], value: &[u8]) -> Result<Self, Problem> {
+impl<'a> Setting<'a> {
+    fn parse(option: &[u8], value: &'a [u8]) -> Result<Self, Problem> {
         match option {
             b"--net" => interface(value).map(Self::Net).ok_or(Problem::Interface),
             b"--net-mac" => mac(value).map(Self::Mac).ok_or(Problem::Mac),
@@ -182,7 +181,7 @@ impl Setting {
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        core::mem::discriminant(self) == core::mem::discriminant(other)
     }
 }
 
@@ -191,21 +190,20 @@ fn memory_size(value: &[u8]) -> Option<u64> {
     mebibytes.checked_mul(BYTES_PER_MIB).filter(|size| *size > 0)
 }
 
-fn interface(value: &[u8]) -> Option<Host<OsString>> {
+fn interface(value: &[u8]) -> Option<Host<&[u8]>> {
     if let Some(descriptor) = value.strip_prefix(b"@") {
         return descriptor_number(descriptor).map(Host::Open);
     }
     let fits = (1..=MAX_INTERFACE_BYTES).contains(&value.len());
     let clean = value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'/' && *byte != b'%');
-    (fits && clean && value != b"." && value != b"..")
-        .then(|| Host::Named(OsStr::from_bytes(value).to_owned()))
+    (fits && clean && value != b"." && value != b"..").then_some(Host::Named(value))
 }
 
-fn path(value: &[u8]) -> Option<Host<PathBuf>> {
+fn path(value: &[u8]) -> Option<Host<&[u8]>> {
     if let Some(descriptor) = value.strip_prefix(b"@") {
         return descriptor_number(descriptor).map(Host::Open);
     }
-    (!value.is_empty()).then(|| Host::Named(OsString::from_vec(value.to_vec()).into()))
+    (!value.is_empty()).then_some(Host::Named(value))
 }
 
 fn descriptor_number(value: &[u8]) -> Option<i32> {
@@ -230,12 +228,12 @@ fn mac(value: &[u8]) -> Option<[u8; 6]> {
 }
 
 /// Decimal digits only: no sign, no space.
-fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+fn number<T: core::str::FromStr>(value: &[u8]) -> Option<T> {
     text(value).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 fn text(value: &[u8]) -> Option<&str> {
-    std::str::from_utf8(value).ok()
+    core::str::from_utf8(value).ok()
 }
 
 fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
@@ -245,15 +243,15 @@ fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// Why the command line is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OptionError {
+pub enum OptionError<'a> {
     /// No image is named.
     NoKernel,
     /// An option is wrong.
     Option {
         /// The whole argument.
-        argument: OsString,
+        argument: &'a [u8],
         /// What is wrong with it.
         problem: Problem,
     },
@@ -283,16 +281,16 @@ pub enum Problem {
     SectorSize,
 }
 
-impl fmt::Display for OptionError {
+impl fmt::Display for OptionError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoKernel => f.write_str("no KERNEL given, see --help"),
-            Self::Option { argument, problem } => write!(f, "option {argument:?}: {problem}"),
+            Self::Option { argument, problem } => write!(f, "option {}: {problem}", Quoted(argument)),
         }
     }
 }
 
-impl Error for OptionError {}
+impl Error for OptionError<'_> {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -314,11 +312,11 @@ impl fmt::Display for Problem {
 mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Request, OptionError> {
-        Request::parse(arguments.iter().map(OsString::from))
+    fn parse<'a>(arguments: &[&'a str]) -> Result<Request<'a>, OptionError<'a>> {
+        Request::parse(arguments.iter().map(|argument| argument.as_bytes()))
     }
 
-    fn options(arguments: &[&str]) -> Options {
+    fn options<'a>(arguments: &[&'a str]) -> Options<'a> {
         match parse(arguments).unwrap() {
             Request::Run(options) => options,
             other => panic!("{other:?}"),
@@ -336,16 +334,16 @@ mod tests {
     fn defaults() {
         let options = options(&["kernel", "--mem=2", "b c"]);
         assert_eq!(options.memory_size, 512 << 20);
-        assert_eq!(options.kernel, PathBuf::from("kernel"));
-        assert_eq!(options.arguments, ["--mem=2", "b c"]);
+        assert_eq!(options.kernel, b"kernel");
+        assert_eq!(options.arguments, [b"--mem=2".as_slice(), b"b c"]);
     }
 
     #[test]
     fn everything_after_two_dashes_is_kernel_and_arguments() {
         let options = options(&["--mem=3", "--", "--help", "--version"]);
         assert_eq!(options.memory_size, 3 << 20);
-        assert_eq!(options.kernel, PathBuf::from("--help"));
-        assert_eq!(options.arguments, ["--version"]);
+        assert_eq!(options.kernel, b"--help");
+        assert_eq!(options.arguments, [b"--version"]);
     }
 
     #[test]
@@ -393,16 +391,15 @@ mod tests {
             "--net:other=@7",
             "k",
         ]);
-        let settings: Vec<_> =
-            options.devices.iter().map(|option| (option.name.as_str(), &option.setting)).collect();
+        let settings: Vec<_> = options.devices.iter().map(|option| (option.name, option.setting)).collect();
         assert_eq!(
             settings,
             [
-                ("service", &Setting::Net(Host::Named("tap0".into()))),
-                ("service", &Setting::Mac([2, 0, 0, 0xab, 0xcd, 0xef])),
-                ("disk", &Setting::Block(Host::Named("/a b\n".into()))),
-                ("disk", &Setting::SectorSize(4096)),
-                ("other", &Setting::Net(Host::Open(7))),
+                ("service", Setting::Net(Host::Named(b"tap0"))),
+                ("service", Setting::Mac([2, 0, 0, 0xab, 0xcd, 0xef])),
+                ("disk", Setting::Block(Host::Named(b"/a b\n"))),
+                ("disk", Setting::SectorSize(4096)),
+                ("other", Setting::Net(Host::Open(7))),
             ]
         );
     }

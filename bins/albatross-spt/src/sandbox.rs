@@ -1,46 +1,44 @@
 //! What the process gives up before it becomes the guest.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
-
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::personality::{self, Persona};
-use nix::sys::resource::{Resource, setrlimit};
-use seccompiler::{BpfProgram, apply_filter};
+use albatross_spt::errno::Errno;
+use albatross_spt::linux::{
+    F_GETFD, O_RDWR, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, READ_IMPLIES_EXEC, RLIMIT_CORE, RLIMIT_STACK,
+};
 
 use crate::error::{TenderError, When as _};
+use crate::sys;
 
 /// Standard input, output and error.
-const STANDARD_DESCRIPTORS: RawFd = 3;
+const STANDARD_DESCRIPTORS: i32 = 3;
 
 /// Refuses to run where whatever is readable is executable.
-pub(crate) fn check_personality() -> Result<(), TenderError> {
-    let persona = personality::get().when("reading the personality of the process")?;
-    if persona.contains(Persona::READ_IMPLIES_EXEC) {
+pub(crate) fn check_personality() -> Result<(), TenderError<'static>> {
+    let persona = sys::personality().when("reading the personality of the process")?;
+    if persona & READ_IMPLIES_EXEC != 0 {
         return Err(TenderError::ReadImpliesExec);
     }
     Ok(())
 }
 
+/// Finds out early, while there is still somebody to say why, whether the kernel takes filters of system calls.
+pub(crate) fn check_filter() -> Result<(), TenderError<'static>> {
+    sys::can_filter().when("asking for system call filters")
+}
+
 /// Opens /dev/null in place of each standard descriptor that is closed. Otherwise a device could get the number of the
 /// console, and console output would go to a disk.
-pub(crate) fn fill_standard_descriptors() -> Result<(), TenderError> {
+pub(crate) fn fill_standard_descriptors() -> Result<(), TenderError<'static>> {
     for descriptor in 0..STANDARD_DESCRIPTORS {
-        // SAFETY: the descriptor is borrowed for the question only whether it is open.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-        if fcntl(borrowed, FcntlArg::F_GETFD) == Err(Errno::EBADF) {
-            let null = File::options().read(true).write(true).open("/dev/null").when("opening /dev/null")?;
-            // The lowest free number: the one just found closed. It stays open.
-            let _ = null.into_raw_fd();
+        if sys::control(descriptor, F_GETFD, 0) == Err(Errno::EBADF) {
+            // The lowest free number: the one just found closed.
+            sys::open(b"/dev/null", O_RDWR).when("opening /dev/null")?.keep();
         }
     }
     Ok(())
 }
 
 /// Closes every descriptor above the standard ones but these.
-pub(crate) fn close_others(kept: &[RawFd]) -> Result<(), TenderError> {
+pub(crate) fn close_others(kept: &[i32]) -> Result<(), TenderError<'static>> {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
     let mut first = STANDARD_DESCRIPTORS;
@@ -50,18 +48,20 @@ pub(crate) fn close_others(kept: &[RawFd]) -> Result<(), TenderError> {
         }
         first = first.max(descriptor.saturating_add(1));
     }
-    close_range(first, RawFd::MAX)
+    close_range(first, i32::MAX)
 }
 
-/// Turns off core dumps and the gaining of privileges, and lets only the filter's system calls through from now on.
-pub(crate) fn confine(program: &BpfProgram) -> Result<(), TenderError> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).when("turning off core dumps")?;
-    // Sets no_new_privs first, without which the kernel takes a filter from root only.
-    apply_filter(program).when("installing the system call filter")
+/// Turns off core dumps, the growing of what is left of the stack, and the gaining of privileges.
+pub(crate) fn confine() -> Result<(), TenderError<'static>> {
+    sys::limit_to_zero(RLIMIT_CORE).when("turning off core dumps")?;
+    // The limit does not count where the system pipes core dumps to a program. This also keeps processes of the same
+    // user from tracing this one.
+    sys::set_attribute(PR_SET_DUMPABLE, 0).when("turning off core dumps")?;
+    sys::limit_to_zero(RLIMIT_STACK).when("limiting the stack")?;
+    // Without this the kernel takes a filter from root only.
+    sys::set_attribute(PR_SET_NO_NEW_PRIVS, 1).when("giving up new privileges")
 }
 
-fn close_range(first: RawFd, last: RawFd) -> Result<(), TenderError> {
-    // SAFETY: the descriptors belong to files the tender is done with, or were inherited and belong to nobody here.
-    let result = unsafe { libc::close_range(first.cast_unsigned(), last.cast_unsigned(), 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()).when("closing other descriptors") }
+fn close_range(first: i32, last: i32) -> Result<(), TenderError<'static>> {
+    sys::close_range(first, last).when("closing other descriptors")
 }

@@ -1,39 +1,30 @@
 //! Network devices: taps of Linux. The interface has to exist and to be up; the tender makes none.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io;
-use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-
 use albatross_spt::devices::Properties;
+use albatross_spt::errno::Errno;
+use albatross_spt::linux::{
+    ETHTOOL_SGRO, ETHTOOL_SGSO, F_GETFL, F_SETFL, IFF_NO_PI, IFF_RUNNING, IFF_TAP, IFF_TUN, IFF_UP,
+    IFF_VNET_HDR, INTERFACE_NAME_BYTES, O_NONBLOCK, O_RDWR,
+};
 use albatross_spt::options::Host;
-use libc::{c_int, c_short, ifreq};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::attach::inherited;
 use crate::error::AttachError;
+use crate::sys::{self, About, Descriptor, InterfaceRequest};
 
-const DEVICE: &str = "/dev/net/tun";
+const DEVICE: &[u8] = b"/dev/net/tun";
 /// Frames as they are on the wire, without packet information in front.
-const TAP: c_int = libc::IFF_TAP | libc::IFF_NO_PI;
-/// Commands of SIOCETHTOOL: generic segmentation and receive offload.
-const SET_OFFLOADS: [u32; 2] = [0x24, 0x2c];
+const TAP: u16 = IFF_TAP | IFF_NO_PI;
 
 /// Opens a tap, or takes one over, and finds out what the guest is to know of it.
 pub(crate) fn open(
-    interface: Host<OsString>,
+    interface: Host<&[u8]>,
     mac: Option<[u8; 6]>,
-) -> Result<(OwnedFd, Properties), AttachError> {
-    // Of the kind that albatrossd lets tenders make: one for requests about interfaces.
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
-    let socket = socket.map_err(io::Error::from).map_err(failed("making a socket"))?;
+) -> Result<(Descriptor, Properties), AttachError> {
+    let socket = sys::socket().map_err(failed("making a socket"))?;
     let (tap, name) = match interface {
         Host::Named(name) => {
-            let name = Request::new(&name);
+            let name = request(name);
             check_up(&socket, name)?;
             (attach(name)?, name)
         }
@@ -51,105 +42,72 @@ pub(crate) fn open(
     Ok((tap, Properties::Net { mac, mtu }))
 }
 
-/// An `ifreq` that holds nothing but the name of an interface.
-#[derive(Clone, Copy)]
-struct Request(ifreq);
+/// A request that holds nothing but the name of an interface. Names are at most 15 bytes, which the command line has been
+/// checked for; more would be cut off.
+fn request(name: &[u8]) -> InterfaceRequest {
+    let mut request = InterfaceRequest { name: [0; INTERFACE_NAME_BYTES], value: [0; 3] };
+    let places = request.name.iter_mut().take(INTERFACE_NAME_BYTES - 1);
+    places.zip(name).for_each(|(place, byte)| *place = *byte);
+    request
+}
 
-impl Request {
-    /// Names are at most 15 bytes, which the command line has been checked for; more would be cut off.
-    fn new(name: &OsStr) -> Self {
-        // SAFETY: all zero is a valid ifreq.
-        let mut request: ifreq = unsafe { mem::zeroed() };
-        let places = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
-        for (place, byte) in places.zip(name.as_bytes()) {
-            *place = byte.cast_signed();
-        }
-        Self(request)
-    }
-
-    fn flags(&self) -> c_int {
-        // SAFETY: every field of the union is plain data, and the kernel has filled in this one.
-        unsafe { self.0.ifr_ifru.ifru_flags }.into()
-    }
-
-    /// Hands the request to the kernel, which reads the name and writes or reads the rest.
-    fn call(&mut self, descriptor: &impl AsFd, command: libc::Ioctl) -> io::Result<()> {
-        // SAFETY: the commands used here take an ifreq and touch nothing else.
-        let result = unsafe { libc::ioctl(descriptor.as_fd().as_raw_fd(), command, &raw mut self.0) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
+/// The flags in an answer: its first two bytes.
+fn flags(request: &InterfaceRequest) -> u16 {
+    let [a, b, ..] = request.value[0].to_le_bytes();
+    u16::from_le_bytes([a, b])
 }
 
 /// Asked first: naming an interface that does not exist would make one.
-fn check_up(socket: &OwnedFd, mut name: Request) -> Result<(), AttachError> {
-    name.call(socket, libc::SIOCGIFFLAGS).map_err(failed("looking for the interface"))?;
-    if name.flags() & (libc::IFF_UP | libc::IFF_RUNNING) == 0 { Err(AttachError::Down) } else { Ok(()) }
+fn check_up(socket: &Descriptor, mut name: InterfaceRequest) -> Result<(), AttachError> {
+    sys::ask(socket, About::Flags, &mut name).map_err(failed("looking for the interface"))?;
+    if flags(&name) & (IFF_UP | IFF_RUNNING) == 0 { Err(AttachError::Down) } else { Ok(()) }
 }
 
-fn attach(mut name: Request) -> Result<OwnedFd, AttachError> {
-    let flags = libc::O_NONBLOCK;
-    let tap = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(flags)
-        .open(DEVICE)
-        .map_err(failed("opening /dev/net/tun"))?;
-    let wanted = name.0.ifr_name;
-    name.0.ifr_ifru.ifru_flags = c_short::try_from(TAP).map_err(|_| AttachError::NotTap)?;
-    name.call(&tap, libc::TUNSETIFF).map_err(failed("attaching to the interface"))?;
+fn attach(mut name: InterfaceRequest) -> Result<Descriptor, AttachError> {
+    let tap = sys::open(DEVICE, O_RDWR | O_NONBLOCK).map_err(failed("opening /dev/net/tun"))?;
+    let wanted = name.name;
+    name.value = [TAP.into(), 0, 0];
+    sys::ask(&tap, About::AttachTap, &mut name).map_err(failed("attaching to the interface"))?;
     // A name with a pattern in it would have made another interface.
-    if name.0.ifr_name == wanted { Ok(tap.into()) } else { Err(AttachError::NotTap) }
+    if name.name == wanted { Ok(tap) } else { Err(AttachError::NotTap) }
 }
 
 /// Which interface a tap that was handed over belongs to.
-fn identify(tap: &OwnedFd) -> Result<Request, AttachError> {
-    let mut name = Request::new(OsStr::new(""));
-    name.call(tap, libc::TUNGETIFF).map_err(|_| AttachError::NotTap)?;
-    if name.flags() & (TAP | libc::IFF_TUN | libc::IFF_VNET_HDR) == TAP {
-        Ok(name)
-    } else {
-        Err(AttachError::NotTap)
-    }
+fn identify(tap: &Descriptor) -> Result<InterfaceRequest, AttachError> {
+    let mut name = request(b"");
+    sys::ask(tap, About::TapName, &mut name).map_err(|_| AttachError::NotTap)?;
+    if flags(&name) & (TAP | IFF_TUN | IFF_VNET_HDR) == TAP { Ok(name) } else { Err(AttachError::NotTap) }
 }
 
-fn set_nonblocking(tap: &OwnedFd) -> Result<(), AttachError> {
+fn set_nonblocking(tap: &Descriptor) -> Result<(), AttachError> {
     let doing = "making reads not wait";
-    let flags = fcntl(tap, FcntlArg::F_GETFL).map_err(|error| failed(doing)(error.into()))?;
-    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
-    fcntl(tap, FcntlArg::F_SETFL(flags)).map_err(|error| failed(doing)(error.into()))?;
+    let flags = sys::control(tap.number(), F_GETFL, 0).map_err(failed(doing))?;
+    sys::control(tap.number(), F_SETFL, flags | O_NONBLOCK).map_err(failed(doing))?;
     Ok(())
 }
 
-fn mtu(socket: &OwnedFd, mut name: Request) -> Result<u16, AttachError> {
-    name.call(socket, libc::SIOCGIFMTU).map_err(failed("reading the MTU"))?;
-    // SAFETY: every field of the union is plain data, and the kernel has filled in this one.
-    let found = unsafe { name.0.ifr_ifru.ifru_mtu };
+fn mtu(socket: &Descriptor, mut name: InterfaceRequest) -> Result<u16, AttachError> {
+    sys::ask(socket, About::Mtu, &mut name).map_err(failed("reading the MTU"))?;
+    let [a, b, c, d, ..] = name.value[0].to_le_bytes();
+    let found = i32::from_le_bytes([a, b, c, d]);
     u16::try_from(found).map_err(|_| AttachError::Mtu { found })
 }
 
 /// The guest shall see each packet as it was sent. Not every kernel can switch these off, so errors do not matter.
-fn offloads_off(socket: &OwnedFd, mut name: Request) {
-    for command in SET_OFFLOADS {
-        // `struct ethtool_value`: command, value.
-        let mut value: [u32; 2] = [command, 0];
-        name.0.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-        let _ = name.call(socket, libc::SIOCETHTOOL);
+fn offloads_off(socket: &Descriptor, name: InterfaceRequest) {
+    for command in [ETHTOOL_SGSO, ETHTOOL_SGRO] {
+        let _ = sys::set_driver(socket, name, command, 0);
     }
 }
 
 /// A random address: administered locally, of one station.
 fn random_mac() -> Result<[u8; 6], AttachError> {
-    let mut mac = [0; 6];
-    // SAFETY: the kernel writes at most the six bytes. So few are never cut short by a signal.
-    let result = unsafe { libc::getrandom(mac.as_mut_ptr().cast(), mac.len(), 0) };
-    if usize::try_from(result) != Ok(mac.len()) {
-        return Err(failed("making a random MAC address")(io::Error::last_os_error()));
-    }
+    let mut mac: [u8; 6] = sys::random().map_err(failed("making a random MAC address"))?;
     let [first, ..] = &mut mac;
     *first = *first & 0xfc | 2;
     Ok(mac)
 }
 
-fn failed(doing: &'static str) -> impl Fn(io::Error) -> AttachError {
+fn failed(doing: &'static str) -> impl Fn(Errno) -> AttachError {
     move |source| AttachError::System { doing, source }
 }

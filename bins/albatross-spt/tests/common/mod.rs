@@ -1,4 +1,4 @@
-//! The guests, built once, and the tender, run on one of them.
+//! The guests and the tender, built once, and the tender run on a guest.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 use std::os::unix::process::ExitStatusExt;
@@ -12,13 +12,25 @@ pub fn guest(name: &str) -> PathBuf {
     DIRECTORY.get_or_init(build_guests).join(name)
 }
 
-/// Builds all guests. Cargo keeps a lock on the target directory, so several test programs may do this at once.
+/// Builds all guests.
 fn build_guests() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/Cargo.toml");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    build("guests", "../guests/Cargo.toml", &[])
+}
+
+/// Builds the tender as it is delivered, whatever these tests are built as: a program of another kind than the one that
+/// cargo has built beside them.
+fn build_tender() -> PathBuf {
+    build("tender", "Cargo.toml", &["--bin", "albatross-spt"])
+}
+
+/// Cargo keeps a lock on the target directory, so several test programs may do this at once.
+fn build(target: &str, manifest: &str, what: &[&str]) -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(target);
     let status = Command::new(env!("CARGO"))
         .args(["build", "--release", "--quiet", "--locked", "--offline", "--manifest-path"])
         .arg(manifest)
+        .args(what)
         .arg("--target-dir")
         .arg(&target)
         .env_remove("RUSTFLAGS")
@@ -26,13 +38,19 @@ fn build_guests() -> PathBuf {
         .env_remove("CARGO_BUILD_TARGET")
         .status()
         .expect("cargo starts");
-    assert!(status.success(), "the guests do not build");
+    assert!(status.success(), "{} does not build", target.display());
     target.join("release")
+}
+
+/// The program of the tender.
+pub fn program() -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(build_tender).join("albatross-spt")
 }
 
 /// The tender, with nothing on standard input.
 pub fn tender() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_albatross-spt"));
+    let mut command = Command::new(program());
     command.stdin(Stdio::null());
     command
 }
