@@ -130,9 +130,15 @@ impl fmt::Display for AttachError {
             Self::NotTap => f.write_str("not a tap without packet information"),
             Self::Mtu { found } => write!(f, "an MTU of {found} does not fit 16 bits"),
             Self::NotFile => f.write_str("neither a regular file nor a block device"),
-            Self::Size { capacity, sector_size } => {
-                write!(f, "a size of {capacity} bytes is not one or more sectors of {sector_size} bytes")
-            }
+            // In the words of Solo5's tender, which its tests and others look for.
+            Self::Size { capacity, sector_size } if capacity < &u64::from(*sector_size) => write!(
+                f,
+                "Backing storage size must be at least 1 block ({sector_size} bytes) in size, and is {capacity}"
+            ),
+            Self::Size { capacity, sector_size } => write!(
+                f,
+                "Backing storage size must be block aligned ({sector_size} bytes), and is {capacity}"
+            ),
         }
     }
 }

@@ -39,6 +39,7 @@ use core::convert::Infallible;
 use albatross_spt::bootinfo::{self, BOOT_INFO_ADDRESS, BootInfo};
 use albatross_spt::devices::{self, Device};
 use albatross_spt::filter;
+use albatross_spt::notes::ABI_VERSIONS;
 use albatross_spt::options::{Options, Request, USAGE};
 
 use crate::attach::{Attached, Events};
@@ -49,8 +50,6 @@ use crate::memory::GuestMemory;
 use crate::process::Process;
 
 const PROGRAM: &str = "albatross-spt";
-/// Version of the interface between tender and guest.
-const ABI_VERSION: u32 = 2;
 /// The list of the last instructions begins at such a multiple behind the boot information.
 const LIST_ALIGN: u64 = 16;
 
@@ -122,7 +121,8 @@ fn kept(events: &Events, attached: &[Attached]) -> Vec<i32> {
 fn version(program: &[u8]) -> String {
     let name = program.rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty());
     let name = name.map_or_else(|| PROGRAM.into(), String::from_utf8_lossy);
-    format!("{name} tender, version v{}\nABI version {ABI_VERSION}\n", env!("CARGO_PKG_VERSION"))
+    let (version, abi_version) = (env!("CARGO_PKG_VERSION"), ABI_VERSIONS.end());
+    format!("{name} tender, version v{version}\nABI version {abi_version}\n")
 }
 
 fn fail(error: &TenderError<'_>) -> ! {

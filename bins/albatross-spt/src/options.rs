@@ -303,7 +303,10 @@ impl fmt::Display for Problem {
             Self::Interface => "an interface has a name of 1 to 15 bytes, or is @ and a descriptor from 3 up",
             Self::Mac => "a MAC address is aa:bb:cc:dd:ee:ff, not that of a group",
             Self::Path => "a path cannot be empty; @ needs a descriptor from 3 up",
-            Self::SectorSize => "a sector size is a power of two from 512 to 32768",
+            // In the words of Solo5's tender, which its tests and others look for; the last are what it means.
+            Self::SectorSize => {
+                "Block size must be a multiple of 2 greater than or equal 512, that is a power of two up to 32768"
+            }
         })
     }
 }

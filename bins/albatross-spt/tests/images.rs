@@ -86,12 +86,14 @@ impl Image {
 }
 
 #[test]
-fn the_good_image_is_accepted() {
+fn the_good_image_is_accepted_in_each_version() {
     let image = Image::good();
     assert_eq!((image.headers(PT_LOAD).len() >= 2, image.headers(PT_NOTE).len()), (true, 2));
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), image.0).unwrap();
-    Finished::of(tender().arg("--mem=2").arg(file.path()).arg("--count=0")).assert_exit(0, "");
+    for image in [image, Image::good().abi(24, [1])] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), image.0).unwrap();
+        Finished::of(tender().arg("--mem=2").arg(file.path()).arg("--count=0")).assert_exit(0, "");
+    }
 }
 
 #[test]
@@ -161,7 +163,10 @@ fn abi_note() {
     good().abi(4, u32::MAX.to_le_bytes()).assert_refused("a note ends before its description does");
     good().abi(20, [1]).assert_refused("the image is for hvt, not for spt");
     good().abi(20, [99]).assert_refused("the image is for an unknown target, not for spt");
-    good().abi(24, [1]).assert_refused("the image needs spt ABI version 1, this tender has version 2");
+    for version in [0_u32, 3, u32::MAX] {
+        let cause = format!("the image needs spt ABI version {version}, this tender has versions 1 to 2");
+        good().abi(24, version.to_le_bytes()).assert_refused(&cause);
+    }
     good().abi(28, [1]).assert_refused("a reserved field of the ABI note is not zero");
     good().abi(35, [1]).assert_refused("a reserved field of the ABI note is not zero");
     for size in [0_u64, 11] {

@@ -40,7 +40,7 @@ fn option_errors() {
         ("--net:service=tap0", "the image declares no network device 'service'"),
         ("--net-mac:service=02:00:00:00:00:01", "the image declares no network device 'service'"),
         ("--block:disk=/dev/null", "the image declares no block device 'disk'"),
-        ("--block-sector-size:disk=100", "a sector size is a power of two"),
+        ("--block-sector-size:disk=100", "that is a power of two up to 32768"),
     ] {
         Finished::of(tender().arg(option).arg(guest("hello"))).assert_refused(cause);
     }
