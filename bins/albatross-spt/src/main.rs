@@ -106,8 +106,8 @@ fn run<'a>(process: Process, options: &Options<'a>) -> Result<Infallible, Tender
     let encoded = info.encode();
     memory.write(BOOT_INFO_ADDRESS, &encoded)?;
     let filter = filter::program(info.epoll, info.timer, &devices);
-    sandbox::close_others(&kept(&events, &attached))?;
     sandbox::confine()?;
+    sandbox::close_others(&kept(&events, &attached))?;
     let end = BOOT_INFO_ADDRESS.saturating_add(encoded.len().try_into().unwrap_or(u64::MAX));
     Ok(leave::leave(process, &mut memory, end.next_multiple_of(LIST_ALIGN), filter, plan.entry)?)
 }
