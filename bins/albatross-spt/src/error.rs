@@ -9,7 +9,7 @@ use albatross_spt::bootinfo::CommandLineTooLong;
 use albatross_spt::devices::DeviceError;
 use albatross_spt::errno::Errno;
 use albatross_spt::image::ImageError;
-use albatross_spt::options::OptionError;
+use albatross_spt::options::{Host, OptionError};
 
 /// Why the tender gives up.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum TenderError<'a> {
     /// The guest's arguments are too long.
     CommandLine(CommandLineTooLong),
     /// The image cannot be read or is refused.
-    Image { path: &'a [u8], source: ImageError },
+    Image { image: Host<&'a [u8]>, source: ImageError },
     /// The devices do not fit the image.
     Devices(DeviceError),
     /// A device cannot be attached.
@@ -107,7 +107,8 @@ impl fmt::Display for TenderError<'_> {
         match self {
             Self::Options(error) => error.fmt(f),
             Self::CommandLine(error) => error.fmt(f),
-            Self::Image { path, source } => write!(f, "{}: {source}", Quoted(path)),
+            Self::Image { image: Host::Named(path), source } => write!(f, "{}: {source}", Quoted(path)),
+            Self::Image { image: Host::Open(number), source } => write!(f, "KERNEL @{number}: {source}"),
             Self::Devices(error) => error.fmt(f),
             Self::Attach { name, source } => write!(f, "could not attach device '{name}': {source}"),
             Self::Memory(error) => error.fmt(f),

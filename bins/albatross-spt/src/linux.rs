@@ -34,6 +34,7 @@ pub mod call {
 
 pub const AT_FDCWD: i32 = -100;
 pub const O_RDONLY: i32 = 0;
+pub const O_WRONLY: i32 = 1;
 pub const O_RDWR: i32 = 2;
 pub const O_ACCMODE: i32 = 3;
 pub const O_NOCTTY: i32 = 0o400;
@@ -136,6 +137,7 @@ mod tests {
         for (ours, theirs) in [
             (AT_FDCWD, libc::AT_FDCWD),
             (O_RDONLY, libc::O_RDONLY),
+            (O_WRONLY, libc::O_WRONLY),
             (O_RDWR, libc::O_RDWR),
             (O_ACCMODE, libc::O_ACCMODE),
             (O_NOCTTY, libc::O_NOCTTY),

@@ -205,6 +205,24 @@ fn manifest_note() {
 }
 
 #[test]
+fn an_image_by_its_descriptor() {
+    let good = fs::File::open(guest("hello")).unwrap();
+    let run = |file: &fs::File| {
+        nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+        Finished::of(
+            tender().arg("--mem=2").arg(format!("@{}", std::os::fd::AsRawFd::as_raw_fd(file))).arg("a"),
+        )
+    };
+    run(&good).assert_exit(0, "Hello from spt\na\n");
+    run(&fs::File::open("/dev/null").unwrap()).assert_refused("not a regular file");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    run(file.as_file()).assert_refused("too short for an ELF header");
+    run(&fs::File::options().write(true).open(file.path()).unwrap()).assert_refused("not open for reading");
+    Finished::of(tender().arg("@999")).assert_refused("KERNEL @999: Bad file descriptor");
+    Finished::of(tender().arg("@0")).assert_refused("@ needs a descriptor from 3 up");
+}
+
+#[test]
 fn not_files() {
     Finished::of(tender().arg("/nonexistent\nfile")).assert_refused("No such file or directory");
     Finished::of(tender().arg("/")).assert_refused("not a regular file");

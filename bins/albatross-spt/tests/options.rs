@@ -34,7 +34,7 @@ fn option_errors() {
         ("--mem=17592186044416", "the size has to be a number of MiB"),
         ("--mem=1", "entry point 0x"),
         ("--mem=17592186044415", "no guest memory of 18446744073708503040 bytes"),
-        ("--mem=134000000", "the tender itself is in the way"),
+        ("--mem=134217727", "the tender itself is in the way"),
         ("--mem", "unknown, or without `=`"),
         ("--gdb=1", "unknown, or without `=`"),
         ("--net:service=tap0", "the image declares no network device 'service'"),
