@@ -2,8 +2,9 @@
 
 use albatross_spt::devices::{Device, DevicePlan, Properties, Source};
 use albatross_spt::errno::Errno;
-use albatross_spt::linux::{F_GETFL, O_ACCMODE, O_NOCTTY, O_NONBLOCK, O_RDWR};
-use albatross_spt::options::{DeviceOption, Host};
+use albatross_spt::image::{ImageError, ReadError};
+use albatross_spt::linux::{F_GETFL, O_ACCMODE, O_NOCTTY, O_NONBLOCK, O_RDWR, O_WRONLY};
+use albatross_spt::options::{Host, Options};
 
 use crate::error::{AttachError, TenderError, When as _};
 use crate::sys::{self, Descriptor};
@@ -50,8 +51,15 @@ fn open_block(file: Host<&[u8]>, sector_size: u16) -> Result<(Descriptor, Proper
 }
 
 /// Makes sure, before the tender opens anything itself, that the descriptors on the command line were handed over.
-pub(crate) fn check_inherited<'a>(options: &[DeviceOption<'a>]) -> Result<(), TenderError<'a>> {
-    for option in options {
+pub(crate) fn check_inherited<'a>(options: &Options<'a>) -> Result<(), TenderError<'a>> {
+    if let Host::Open(number) = options.kernel {
+        let flags = sys::control(number, F_GETFL, 0).map_err(ReadError::System).and_then(|flags| {
+            if flags & O_ACCMODE == O_WRONLY { Err(ReadError::NotReadable) } else { Ok(()) }
+        });
+        let failed = |error| TenderError::Image { image: options.kernel, source: ImageError::Read(error) };
+        flags.map_err(failed)?;
+    }
+    for option in &options.devices {
         if let Some(number) = option.setting.descriptor() {
             check_usable(number)
                 .map_err(|source| TenderError::Attach { name: option.name.into(), source })?;

@@ -9,7 +9,7 @@ use albatross_spt::bootinfo::CommandLineTooLong;
 use albatross_spt::devices::DeviceError;
 use albatross_spt::errno::Errno;
 use albatross_spt::image::ImageError;
-use albatross_spt::options::OptionError;
+use albatross_spt::options::{Host, OptionError};
 
 /// Why the tender gives up.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum TenderError<'a> {
     /// The guest's arguments are too long.
     CommandLine(CommandLineTooLong),
     /// The image cannot be read or is refused.
-    Image { path: &'a [u8], source: ImageError },
+    Image { image: Host<&'a [u8]>, source: ImageError },
     /// The devices do not fit the image.
     Devices(DeviceError),
     /// A device cannot be attached.
@@ -107,7 +107,8 @@ impl fmt::Display for TenderError<'_> {
         match self {
             Self::Options(error) => error.fmt(f),
             Self::CommandLine(error) => error.fmt(f),
-            Self::Image { path, source } => write!(f, "{}: {source}", Quoted(path)),
+            Self::Image { image: Host::Named(path), source } => write!(f, "{}: {source}", Quoted(path)),
+            Self::Image { image: Host::Open(number), source } => write!(f, "KERNEL @{number}: {source}"),
             Self::Devices(error) => error.fmt(f),
             Self::Attach { name, source } => write!(f, "could not attach device '{name}': {source}"),
             Self::Memory(error) => error.fmt(f),
@@ -130,9 +131,15 @@ impl fmt::Display for AttachError {
             Self::NotTap => f.write_str("not a tap without packet information"),
             Self::Mtu { found } => write!(f, "an MTU of {found} does not fit 16 bits"),
             Self::NotFile => f.write_str("neither a regular file nor a block device"),
-            Self::Size { capacity, sector_size } => {
-                write!(f, "a size of {capacity} bytes is not one or more sectors of {sector_size} bytes")
-            }
+            // In the words of Solo5's tender, which its tests and others look for.
+            Self::Size { capacity, sector_size } if capacity < &u64::from(*sector_size) => write!(
+                f,
+                "Backing storage size must be at least 1 block ({sector_size} bytes) in size, and is {capacity}"
+            ),
+            Self::Size { capacity, sector_size } => write!(
+                f,
+                "Backing storage size must be block aligned ({sector_size} bytes), and is {capacity}"
+            ),
         }
     }
 }

@@ -114,6 +114,8 @@ pub enum ReadError {
     System(Errno),
     /// It is no regular file.
     NotFile,
+    /// It is not open for reading.
+    NotReadable,
     /// There are fewer than there were.
     Shorter,
 }
@@ -129,6 +131,7 @@ impl fmt::Display for ReadError {
         match self {
             Self::System(errno) => errno.fmt(f),
             Self::NotFile => f.write_str("not a regular file"),
+            Self::NotReadable => f.write_str("not open for reading"),
             Self::Shorter => f.write_str("the file has become shorter"),
         }
     }

@@ -5,6 +5,7 @@ use albatross_spt::image::{Image, ImageError, ReadError, Source};
 use albatross_spt::linux::{O_NONBLOCK, O_RDONLY};
 use albatross_spt::loader::LoadPlan;
 use albatross_spt::notes::Manifest;
+use albatross_spt::options::Host;
 
 use crate::error::TenderError;
 use crate::memory::GuestMemory;
@@ -12,16 +13,16 @@ use crate::sys::{self, Descriptor};
 
 /// An open image file whose headers have been read.
 pub(crate) struct Kernel<'a> {
-    path: &'a [u8],
+    name: Host<&'a [u8]>,
     image: Image<ImageFile>,
 }
 
 impl<'a> Kernel<'a> {
     /// Opens an image and reads its headers.
-    pub(crate) fn open(path: &'a [u8]) -> Result<Self, TenderError<'a>> {
-        let failed = |source| TenderError::Image { path, source };
-        let file = ImageFile::open(path).map_err(|error| failed(ImageError::Read(error)))?;
-        Ok(Self { path, image: Image::open(file).map_err(failed)? })
+    pub(crate) fn open(name: Host<&'a [u8]>) -> Result<Self, TenderError<'a>> {
+        let failed = |source| TenderError::Image { image: name, source };
+        let file = ImageFile::open(name).map_err(|error| failed(ImageError::Read(error)))?;
+        Ok(Self { name, image: Image::open(file).map_err(failed)? })
     }
 
     /// The manifest, once both Solo5 notes have been found good.
@@ -46,7 +47,7 @@ impl<'a> Kernel<'a> {
     }
 
     fn failed(&self, source: ImageError) -> TenderError<'a> {
-        TenderError::Image { path: self.path, source }
+        TenderError::Image { image: self.name, source }
     }
 }
 
@@ -57,9 +58,13 @@ struct ImageFile {
 }
 
 impl ImageFile {
-    fn open(path: &[u8]) -> Result<Self, ReadError> {
-        // Not to wait for the other end, should this be a fifo.
-        let file = sys::open(path, O_RDONLY | O_NONBLOCK)?;
+    fn open(name: Host<&[u8]>) -> Result<Self, ReadError> {
+        let file = match name {
+            // Not to wait for the other end, should this be a fifo.
+            Host::Named(path) => sys::open(path, O_RDONLY | O_NONBLOCK)?,
+            // Found open for reading before the tender opened anything.
+            Host::Open(number) => Descriptor::owning(number),
+        };
         let status = sys::status(&file)?;
         if status.is_file() { Ok(Self { file, size: status.size }) } else { Err(ReadError::NotFile) }
     }

@@ -28,15 +28,19 @@ pub mod call {
     pub const SECCOMP: u64 = 317;
     pub const GETRANDOM: u64 = 318;
     pub const CLOSE_RANGE: u64 = 436;
+    pub const LANDLOCK_CREATE_RULESET: u64 = 444;
+    pub const LANDLOCK_RESTRICT_SELF: u64 = 446;
 }
 
 pub const AT_FDCWD: i32 = -100;
 pub const O_RDONLY: i32 = 0;
+pub const O_WRONLY: i32 = 1;
 pub const O_RDWR: i32 = 2;
 pub const O_ACCMODE: i32 = 3;
 pub const O_NOCTTY: i32 = 0o400;
 pub const O_NONBLOCK: i32 = 0o4000;
 pub const O_CLOEXEC: i32 = 0o2_000_000;
+pub const O_PATH: i32 = 0o10_000_000;
 pub const F_GETFD: i32 = 1;
 pub const F_GETFL: i32 = 3;
 pub const F_SETFL: i32 = 4;
@@ -85,6 +89,12 @@ pub const PR_SET_NO_NEW_PRIVS: i32 = 38;
 pub const SECCOMP_SET_MODE_FILTER: u32 = 1;
 pub const SECCOMP_GET_ACTION_AVAIL: u32 = 2;
 
+/// Everything that each version of Landlock can forbid: what is done with files, with the network, and across the border
+/// of the restricted process. A version knows what those before it know; ours are those of Linux 5.13 to 6.12.
+pub const LANDLOCK: [[u64; 3]; 6] =
+    [[0x1fff, 0, 0], [0x3fff, 0, 0], [0x7fff, 0, 0], [0x7fff, 0x3, 0], [0xffff, 0x3, 0], [0xffff, 0x3, 0x3]];
+pub const LANDLOCK_CREATE_RULESET_VERSION: usize = 1;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +125,8 @@ mod tests {
             (call::SECCOMP, libc::SYS_seccomp),
             (call::GETRANDOM, libc::SYS_getrandom),
             (call::CLOSE_RANGE, libc::SYS_close_range),
+            (call::LANDLOCK_CREATE_RULESET, libc::SYS_landlock_create_ruleset),
+            (call::LANDLOCK_RESTRICT_SELF, libc::SYS_landlock_restrict_self),
         ] {
             assert_eq!(i64::try_from(ours), Ok(theirs));
         }
@@ -125,11 +137,13 @@ mod tests {
         for (ours, theirs) in [
             (AT_FDCWD, libc::AT_FDCWD),
             (O_RDONLY, libc::O_RDONLY),
+            (O_WRONLY, libc::O_WRONLY),
             (O_RDWR, libc::O_RDWR),
             (O_ACCMODE, libc::O_ACCMODE),
             (O_NOCTTY, libc::O_NOCTTY),
             (O_NONBLOCK, libc::O_NONBLOCK),
             (O_CLOEXEC, libc::O_CLOEXEC),
+            (O_PATH, libc::O_PATH),
             (F_GETFD, libc::F_GETFD),
             (F_GETFL, libc::F_GETFL),
             (F_SETFL, libc::F_SETFL),
@@ -159,6 +173,15 @@ mod tests {
             (IFF_VNET_HDR.into(), libc::IFF_VNET_HDR),
         ] {
             assert_eq!(ours, theirs);
+        }
+    }
+
+    /// Each version adds to the one before it and takes nothing away.
+    #[test]
+    fn versions_of_landlock() {
+        for (earlier, later) in LANDLOCK.iter().zip(LANDLOCK.iter().skip(1)) {
+            let adds = earlier.iter().zip(later).all(|(earlier, later)| earlier & later == *earlier);
+            assert!(adds && earlier != later, "{earlier:x?} {later:x?}");
         }
     }
 

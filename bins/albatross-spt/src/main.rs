@@ -39,6 +39,7 @@ use core::convert::Infallible;
 use albatross_spt::bootinfo::{self, BOOT_INFO_ADDRESS, BootInfo};
 use albatross_spt::devices::{self, Device};
 use albatross_spt::filter;
+use albatross_spt::notes::ABI_VERSIONS;
 use albatross_spt::options::{Options, Request, USAGE};
 
 use crate::attach::{Attached, Events};
@@ -49,8 +50,6 @@ use crate::memory::GuestMemory;
 use crate::process::Process;
 
 const PROGRAM: &str = "albatross-spt";
-/// Version of the interface between tender and guest.
-const ABI_VERSION: u32 = 2;
 /// The list of the last instructions begins at such a multiple behind the boot information.
 const LIST_ALIGN: u64 = 16;
 
@@ -76,7 +75,7 @@ fn run<'a>(process: Process, options: &Options<'a>) -> Result<Infallible, Tender
     sandbox::check_personality()?;
     sandbox::check_filter()?;
     sandbox::fill_standard_descriptors()?;
-    attach::check_inherited(&options.devices)?;
+    attach::check_inherited(options)?;
     let command_line = bootinfo::command_line(&options.arguments)?;
     let kernel = Kernel::open(options.kernel)?;
     let manifest = kernel.manifest()?;
@@ -107,8 +106,8 @@ fn run<'a>(process: Process, options: &Options<'a>) -> Result<Infallible, Tender
     let encoded = info.encode();
     memory.write(BOOT_INFO_ADDRESS, &encoded)?;
     let filter = filter::program(info.epoll, info.timer, &devices);
-    sandbox::close_others(&kept(&events, &attached))?;
     sandbox::confine()?;
+    sandbox::close_others(&kept(&events, &attached))?;
     let end = BOOT_INFO_ADDRESS.saturating_add(encoded.len().try_into().unwrap_or(u64::MAX));
     Ok(leave::leave(process, &mut memory, end.next_multiple_of(LIST_ALIGN), filter, plan.entry)?)
 }
@@ -122,7 +121,8 @@ fn kept(events: &Events, attached: &[Attached]) -> Vec<i32> {
 fn version(program: &[u8]) -> String {
     let name = program.rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty());
     let name = name.map_or_else(|| PROGRAM.into(), String::from_utf8_lossy);
-    format!("{name} tender, version v{}\nABI version {ABI_VERSION}\n", env!("CARGO_PKG_VERSION"))
+    let (version, abi_version) = (env!("CARGO_PKG_VERSION"), ABI_VERSIONS.end());
+    format!("{name} tender, version v{version}\nABI version {abi_version}\n")
 }
 
 fn fail(error: &TenderError<'_>) -> ! {

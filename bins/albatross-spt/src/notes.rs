@@ -20,6 +20,9 @@ pub const MAX_NOTE_BYTES: usize =
     HEADER_BYTES + PADDING_BYTES + MANIFEST_HEADER_BYTES + ENTRY_BYTES * (MAX_DEVICES + 1);
 /// Size of one manifest entry in bytes.
 pub const ENTRY_BYTES: usize = 104;
+/// Versions of the interface between tender and guest that an image may ask for. From 1 (Solo5 0.6 and 0.7) to 2 only the
+/// layout of images changed: those of version 2 may have segments without bytes.
+pub const ABI_VERSIONS: core::ops::RangeInclusive<u32> = 1..=2;
 /// Where the fields stand that the tender fills in: address, capacity, descriptor, attached. The rest of an
 /// entry is padding.
 const TENDER_FIELDS: core::ops::Range<usize> = 72..97;
@@ -41,7 +44,6 @@ const RESERVED_FIRST: u32 = 0x4000_0000;
 const BLOCK_BASIC: u32 = 1;
 const NET_BASIC: u32 = 2;
 const TARGET_SPT: u32 = 2;
-const ABI_VERSION: u32 = 2;
 
 /// The notes found so far, while the PT_NOTE segments of an image are gone through.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +112,7 @@ fn check_abi(description: &[u8]) -> Result<(), NoteError> {
     if target != TARGET_SPT {
         return Err(NoteError::Target { found: target });
     }
-    if version != ABI_VERSION {
+    if !ABI_VERSIONS.contains(&version) {
         return Err(NoteError::Version { found: version });
     }
     Ok(())
@@ -310,7 +312,11 @@ impl fmt::Display for NoteError {
             Self::AbiReserved => f.write_str("a reserved field of the ABI note is not zero"),
             Self::Target { found } => write!(f, "the image is for {}, not for spt", target_name(*found)),
             Self::Version { found } => {
-                write!(f, "the image needs spt ABI version {found}, this tender has version {ABI_VERSION}")
+                let (first, last) = (ABI_VERSIONS.start(), ABI_VERSIONS.end());
+                write!(
+                    f,
+                    "the image needs spt ABI version {found}, this tender has versions {first} to {last}"
+                )
             }
             Self::ManifestVersion { found } => {
                 write!(f, "the manifest has version {found}, not {MANIFEST_VERSION}")

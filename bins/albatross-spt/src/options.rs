@@ -24,7 +24,7 @@ const BYTES_PER_MIB: u64 = 1024 * 1024;
 /// Printed for `--help`.
 pub const USAGE: &str = "\
 usage: albatross-spt [OPTIONS] [--] KERNEL [ARGS...]
-Runs the Solo5 unikernel KERNEL with ARGS as its command line.
+Runs the Solo5 unikernel KERNEL, a file or @ and the descriptor of one, with ARGS as its command line.
   --mem=N                     guest memory in MiB (512)
   --net:NAME=INTERFACE        attach the tap INTERFACE as network device NAME; it has to exist and be up
   --net:NAME=@FD              the same with an open tap, by its descriptor
@@ -57,8 +57,8 @@ pub struct Options<'a> {
     pub exec_heap: bool,
     /// What was said about devices, in order.
     pub devices: Vec<DeviceOption<'a>>,
-    /// The image.
-    pub kernel: &'a [u8],
+    /// The image, by its path or open for reading.
+    pub kernel: Host<&'a [u8]>,
     /// The guest's arguments.
     pub arguments: Vec<&'a [u8]>,
 }
@@ -113,6 +113,12 @@ impl<'a> Request<'a> {
                 _ => break argument,
             }
         };
+        let kernel = path(kernel).ok_or(OptionError::Kernel { argument: kernel })?;
+        if let Host::Open(descriptor) = kernel
+            && options.devices.iter().any(|device| device.setting.descriptor() == Some(descriptor))
+        {
+            return Err(OptionError::KernelIsDevice { descriptor });
+        }
         Ok(Self::Run(Options {
             memory_size: options.memory_size.unwrap_or(DEFAULT_MEMORY_MIB * BYTES_PER_MIB),
             exec_heap: options.exec_heap,
@@ -248,6 +254,16 @@ fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 pub enum OptionError<'a> {
     /// No image is named.
     NoKernel,
+    /// The image's path is empty, or its descriptor malformed.
+    Kernel {
+        /// What was given.
+        argument: &'a [u8],
+    },
+    /// The image's descriptor is given to a device, too.
+    KernelIsDevice {
+        /// Which.
+        descriptor: i32,
+    },
     /// An option is wrong.
     Option {
         /// The whole argument.
@@ -285,6 +301,16 @@ impl fmt::Display for OptionError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoKernel => f.write_str("no KERNEL given, see --help"),
+            Self::Kernel { argument } => {
+                write!(
+                    f,
+                    "KERNEL {}: a path cannot be empty; @ needs a descriptor from 3 up",
+                    Quoted(argument)
+                )
+            }
+            Self::KernelIsDevice { descriptor } => {
+                write!(f, "KERNEL @{descriptor}: the descriptor is given to a device")
+            }
             Self::Option { argument, problem } => write!(f, "option {}: {problem}", Quoted(argument)),
         }
     }
@@ -303,7 +329,10 @@ impl fmt::Display for Problem {
             Self::Interface => "an interface has a name of 1 to 15 bytes, or is @ and a descriptor from 3 up",
             Self::Mac => "a MAC address is aa:bb:cc:dd:ee:ff, not that of a group",
             Self::Path => "a path cannot be empty; @ needs a descriptor from 3 up",
-            Self::SectorSize => "a sector size is a power of two from 512 to 32768",
+            // In the words of Solo5's tender, which its tests and others look for; the last are what it means.
+            Self::SectorSize => {
+                "Block size must be a multiple of 2 greater than or equal 512, that is a power of two up to 32768"
+            }
         })
     }
 }
@@ -334,7 +363,7 @@ mod tests {
     fn defaults() {
         let options = options(&["kernel", "--mem=2", "b c"]);
         assert_eq!(options.memory_size, 512 << 20);
-        assert_eq!(options.kernel, b"kernel");
+        assert_eq!(options.kernel, Host::Named(b"kernel".as_slice()));
         assert_eq!(options.arguments, [b"--mem=2".as_slice(), b"b c"]);
     }
 
@@ -342,7 +371,7 @@ mod tests {
     fn everything_after_two_dashes_is_kernel_and_arguments() {
         let options = options(&["--mem=3", "--", "--help", "--version"]);
         assert_eq!(options.memory_size, 3 << 20);
-        assert_eq!(options.kernel, b"--help");
+        assert_eq!(options.kernel, Host::Named(b"--help".as_slice()));
         assert_eq!(options.arguments, [b"--version"]);
     }
 
@@ -358,6 +387,19 @@ mod tests {
         for arguments in [&[][..], &["--mem=3"], &["--"]] {
             assert_eq!(parse(arguments), Err(OptionError::NoKernel));
         }
+    }
+
+    #[test]
+    fn the_kernel_by_a_descriptor() {
+        assert_eq!(options(&["@5", "@6"]).kernel, Host::Open(5));
+        assert_eq!(options(&["--block:a=@6", "--", "@5"]).kernel, Host::Open(5));
+        assert_eq!(options(&["./@5"]).kernel, Host::Named(b"./@5".as_slice()));
+        for argument in ["", "@", "@2", "@-1", "@5x"] {
+            let argument = argument.as_bytes();
+            let parsed = Request::parse([b"--".as_slice(), argument]);
+            assert_eq!(parsed, Err(OptionError::Kernel { argument }));
+        }
+        assert_eq!(parse(&["--block:a=@5", "@5"]), Err(OptionError::KernelIsDevice { descriptor: 5 }));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use albatross_spt::errno::Errno;
 use albatross_spt::linux::{
-    F_GETFD, O_RDWR, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, READ_IMPLIES_EXEC, RLIMIT_CORE, RLIMIT_STACK,
+    F_GETFD, O_PATH, O_RDWR, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, READ_IMPLIES_EXEC, RLIMIT_CORE,
+    RLIMIT_STACK,
 };
 
 use crate::error::{TenderError, When as _};
@@ -51,7 +52,8 @@ pub(crate) fn close_others(kept: &[i32]) -> Result<(), TenderError<'static>> {
     close_range(first, i32::MAX)
 }
 
-/// Turns off core dumps, the growing of what is left of the stack, and the gaining of privileges.
+/// Turns off core dumps, the growing of what is left of the stack, and the gaining of privileges; and the opening of files,
+/// sockets to anywhere, and signals to others, all of which the filter forbids, a second time.
 pub(crate) fn confine() -> Result<(), TenderError<'static>> {
     sys::limit_to_zero(RLIMIT_CORE).when("turning off core dumps")?;
     // The limit does not count where the system pipes core dumps to a program. This also keeps processes of the same
@@ -59,7 +61,14 @@ pub(crate) fn confine() -> Result<(), TenderError<'static>> {
     sys::set_attribute(PR_SET_DUMPABLE, 0).when("turning off core dumps")?;
     sys::limit_to_zero(RLIMIT_STACK).when("limiting the stack")?;
     // Without this the kernel takes a filter from root only.
-    sys::set_attribute(PR_SET_NO_NEW_PRIVS, 1).when("giving up new privileges")
+    sys::set_attribute(PR_SET_NO_NEW_PRIVS, 1).when("giving up new privileges")?;
+    if sees_host() { sys::forbid_all().when("giving up the file system") } else { Ok(()) }
+}
+
+/// Whether there is the host's file system to be given up. albatrossd gives a tender a view with nothing in it but what it
+/// opens, which costs the start of it less than Landlock does.
+fn sees_host() -> bool {
+    sys::open(b"/proc", O_PATH).is_ok()
 }
 
 fn close_range(first: i32, last: i32) -> Result<(), TenderError<'static>> {

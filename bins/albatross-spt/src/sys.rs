@@ -301,6 +301,23 @@ pub(crate) fn can_filter() -> Result<(), Errno> {
     unsafe { system_call(call::SECCOMP, arguments) }.map(drop)
 }
 
+/// Forbids the process everything that Landlock can forbid; nothing where the kernel has no Landlock.
+pub(crate) fn forbid_all() -> Result<(), Errno> {
+    let ask = [0, 0, linux::LANDLOCK_CREATE_RULESET_VERSION, 0, 0, 0];
+    // SAFETY: takes no pointers when it is asked for its version.
+    let Ok(version @ 1..) = (unsafe { system_call(call::LANDLOCK_CREATE_RULESET, ask) }) else {
+        return Ok(());
+    };
+    let known = linux::LANDLOCK.get(version - 1).or(linux::LANDLOCK.last());
+    // `struct landlock_ruleset_attr`; an earlier kernel takes a longer one if the rest is zero.
+    let handled: [u64; 3] = known.copied().unwrap_or_default();
+    let arguments = [address(handled.as_ptr().cast()), size_of_val(&handled), 0, 0, 0, 0];
+    // SAFETY: the kernel reads the structure, of the length that is given.
+    let rules = Descriptor::made(unsafe { system_call(call::LANDLOCK_CREATE_RULESET, arguments) })?;
+    // SAFETY: takes no pointers.
+    unsafe { system_call(call::LANDLOCK_RESTRICT_SELF, [word(rules.0), 0, 0, 0, 0, 0]) }.map(drop)
+}
+
 /// An `int` of the kernel's interface, in a register.
 const fn word(value: i32) -> usize {
     wide(value.cast_unsigned())

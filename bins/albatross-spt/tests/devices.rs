@@ -13,13 +13,12 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use common::network::{in_own_network, ip, make_tap, open_tap};
 use common::{Finished, guest, tender};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sched::{CloneFlags, unshare};
 
 const SIGSYS: i32 = 31;
 
@@ -77,9 +76,10 @@ fn nothing_but_whole_sectors_within_the_disk() {
 
 #[test]
 fn disks_that_are_refused() {
-    disk(0, &[], &[]).assert_refused("a size of 0 bytes is not one or more sectors of 512 bytes");
-    disk(513, &[], &[]).assert_refused("a size of 513 bytes is not one or more sectors of 512 bytes");
-    disk(512, &["--block-sector-size:disk=1024"], &[]).assert_refused("a size of 512 bytes is not");
+    disk(0, &[], &[]).assert_refused("must be at least 1 block (512 bytes) in size, and is 0");
+    disk(513, &[], &[]).assert_refused("must be block aligned (512 bytes), and is 513");
+    disk(512, &["--block-sector-size:disk=1024"], &[])
+        .assert_refused("must be at least 1 block (1024 bytes) in size, and is 512");
     let run = |option: &str| Finished::of(tender().args(["--mem=2", option]).arg(guest("disk")));
     run("--mem=3").assert_refused("given twice");
     run("--block-sector-size:disk=512").assert_refused("block device 'disk' is not attached");
@@ -111,8 +111,9 @@ fn a_network_device_by_name() {
         Guest::start(&["--net:service=tap7", "--net-mac:service=02:00:00:00:00:07"])
             .assert_first_line("02:00:00:00:00:07 mtu 1400\n")
             .assert_echoes();
-        // A tap has one owner at a time, and this one is gone.
-        Guest::start(&["--net:service=tap7"]).assert_echoes();
+        // A tap has one owner at a time, and this one is gone. Under another address the kernel would for a moment not know
+        // where to send.
+        Guest::start(&["--net:service=tap7", "--net-mac:service=02:00:00:00:00:07"]).assert_echoes();
     });
 }
 
@@ -195,48 +196,4 @@ impl Drop for Guest {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
-}
-
-/// Runs a test in a thread with a network namespace of its own, or says why not.
-fn in_own_network(test: impl FnOnce() + Send) {
-    if !nix::unistd::geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
-        println!("skipped: needs root and /dev/net/tun");
-        return;
-    }
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-                println!("skipped: no network namespace: {error}");
-                return;
-            }
-            test();
-        });
-    });
-}
-
-fn make_tap(name: &str, mtu: u32) {
-    ip(&["tuntap", "add", "dev", name, "mode", "tap"]);
-    ip(&["link", "set", name, "mtu", &mtu.to_string()]);
-    ip(&["address", "add", "10.7.0.1/24", "dev", name]);
-    ip(&["link", "set", name, "up"]);
-}
-
-fn ip(arguments: &[&str]) {
-    assert!(Command::new("ip").args(arguments).status().expect("ip is installed").success());
-}
-
-/// Opens a tap as albatrossd would before it hands it over.
-fn open_tap(name: &std::ffi::CStr) -> File {
-    let file = File::options().read(true).write(true).open("/dev/net/tun").unwrap();
-    // SAFETY: all zero is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (place, byte) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
-        *place = byte.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI).try_into().unwrap();
-    // SAFETY: TUNSETIFF takes an ifreq.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    assert_eq!(result, 0);
-    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
-    file
 }

@@ -19,6 +19,8 @@ use common::{Finished, guest, run, tender};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+const SIGILL: i32 = 4;
+const SIGFPE: i32 = 8;
 const SIGSEGV: i32 = 11;
 const SIGSYS: i32 = 31;
 const SIGPIPE: i32 = 13;
@@ -53,9 +55,30 @@ fn a_program_that_does_not_want_a_name() {
 
 #[test]
 fn memory_faults() {
-    for at in ["zero", "text", "data", "end"] {
+    for at in ["zero", "text", "data", "end", "heap"] {
         run("fault", &[&format!("--at={at}")]).assert_signal(SIGSEGV, "about to fault\n");
     }
+    run("fault", &["--at=illegal"]).assert_signal(SIGILL, "about to fault\n");
+    run("fault", &["--at=divide"]).assert_signal(SIGFPE, "about to fault\n");
+}
+
+#[test]
+fn an_executable_heap_is_one() {
+    let mut command = tender();
+    command.args(["--mem=2", "--x-exec-heap"]).arg(guest("fault"));
+    assert_eq!(Finished::of(command.arg("--at=heap")).code, Some(0));
+    // Its code stays read-only, and its data stays data.
+    for at in ["text", "data"] {
+        let mut command = tender();
+        command.args(["--mem=2", "--x-exec-heap"]).arg(guest("fault"));
+        assert_eq!(Finished::of(command.arg(format!("--at={at}"))).signal, Some(SIGSEGV));
+    }
+}
+
+#[test]
+fn thread_local_storage_is_where_the_guest_puts_it() {
+    run("tls", &[]).assert_exit(0, "both found\n");
+    run("tls", &["--none"]).assert_signal(SIGSEGV, "reading without a base\n");
 }
 
 #[test]

@@ -86,12 +86,14 @@ impl Image {
 }
 
 #[test]
-fn the_good_image_is_accepted() {
+fn the_good_image_is_accepted_in_each_version() {
     let image = Image::good();
     assert_eq!((image.headers(PT_LOAD).len() >= 2, image.headers(PT_NOTE).len()), (true, 2));
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), image.0).unwrap();
-    Finished::of(tender().arg("--mem=2").arg(file.path()).arg("--count=0")).assert_exit(0, "");
+    for image in [image, Image::good().abi(24, [1])] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), image.0).unwrap();
+        Finished::of(tender().arg("--mem=2").arg(file.path()).arg("--count=0")).assert_exit(0, "");
+    }
 }
 
 #[test]
@@ -161,7 +163,10 @@ fn abi_note() {
     good().abi(4, u32::MAX.to_le_bytes()).assert_refused("a note ends before its description does");
     good().abi(20, [1]).assert_refused("the image is for hvt, not for spt");
     good().abi(20, [99]).assert_refused("the image is for an unknown target, not for spt");
-    good().abi(24, [1]).assert_refused("the image needs spt ABI version 1, this tender has version 2");
+    for version in [0_u32, 3, u32::MAX] {
+        let cause = format!("the image needs spt ABI version {version}, this tender has versions 1 to 2");
+        good().abi(24, version.to_le_bytes()).assert_refused(&cause);
+    }
     good().abi(28, [1]).assert_refused("a reserved field of the ABI note is not zero");
     good().abi(35, [1]).assert_refused("a reserved field of the ABI note is not zero");
     for size in [0_u64, 11] {
@@ -197,6 +202,24 @@ fn manifest_note() {
     for at in [32, 99, 100, 104, 128] {
         good().manifest(at, [1]).assert_refused("manifest entry 0 is not the reserved first entry");
     }
+}
+
+#[test]
+fn an_image_by_its_descriptor() {
+    let good = fs::File::open(guest("hello")).unwrap();
+    let run = |file: &fs::File| {
+        nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+        Finished::of(
+            tender().arg("--mem=2").arg(format!("@{}", std::os::fd::AsRawFd::as_raw_fd(file))).arg("a"),
+        )
+    };
+    run(&good).assert_exit(0, "Hello from spt\na\n");
+    run(&fs::File::open("/dev/null").unwrap()).assert_refused("not a regular file");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    run(file.as_file()).assert_refused("too short for an ELF header");
+    run(&fs::File::options().write(true).open(file.path()).unwrap()).assert_refused("not open for reading");
+    Finished::of(tender().arg("@999")).assert_refused("KERNEL @999: Bad file descriptor");
+    Finished::of(tender().arg("@0")).assert_refused("@ needs a descriptor from 3 up");
 }
 
 #[test]

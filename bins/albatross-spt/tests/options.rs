@@ -34,13 +34,13 @@ fn option_errors() {
         ("--mem=17592186044416", "the size has to be a number of MiB"),
         ("--mem=1", "entry point 0x"),
         ("--mem=17592186044415", "no guest memory of 18446744073708503040 bytes"),
-        ("--mem=134000000", "the tender itself is in the way"),
+        ("--mem=134217727", "the tender itself is in the way"),
         ("--mem", "unknown, or without `=`"),
         ("--gdb=1", "unknown, or without `=`"),
         ("--net:service=tap0", "the image declares no network device 'service'"),
         ("--net-mac:service=02:00:00:00:00:01", "the image declares no network device 'service'"),
         ("--block:disk=/dev/null", "the image declares no block device 'disk'"),
-        ("--block-sector-size:disk=100", "a sector size is a power of two"),
+        ("--block-sector-size:disk=100", "that is a power of two up to 32768"),
     ] {
         Finished::of(tender().arg(option).arg(guest("hello"))).assert_refused(cause);
     }

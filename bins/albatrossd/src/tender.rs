@@ -2,6 +2,7 @@
 //! done beside the loop and remembered.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -207,7 +208,7 @@ impl Tenders {
             }
             let at = path.display();
             others += &match self.known.get(path).map(|(_, known)| &known.version) {
-                Some(Ok(version)) if version == abi_version => {
+                Some(Ok(version)) if runs(path, *version, *abi_version) => {
                     return Some(Ok(Outcome::Tender(path.clone())));
                 }
                 Some(Ok(version)) => format!("; {at} is for ABI version {version}"),
@@ -253,6 +254,12 @@ impl fmt::Display for Untold {
             Self::Rubbish => f.write_str("prints no line `ABI version N` when asked for its version"),
         }
     }
+}
+
+/// Whether a tender that told this version runs images of that one: its own, and where it is ours, also earlier ones.
+fn runs(tender: &Path, version: u32, wanted: u32) -> bool {
+    let is_ours = tender.file_name() == Some(OsStr::new(OWN_TENDER));
+    version == wanted || is_ours && (1..version).contains(&wanted)
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -340,5 +347,16 @@ mod tests {
         assert_eq!(abi_version("solo5-spt tender, version v0.12.1\nABI version 2\n"), Some(2));
         assert_eq!(abi_version("ABI version two"), None);
         assert_eq!(abi_version(""), None);
+    }
+
+    #[test]
+    fn our_tender_runs_images_of_earlier_versions_too() {
+        let (ours, another) = (Path::new("/x/albatross-spt"), Path::new("/x/solo5-spt"));
+        let wanted = 0..4;
+        assert_eq!(
+            wanted.clone().map(|it| runs(ours, 2, it)).collect::<Vec<_>>(),
+            [false, true, true, false]
+        );
+        assert_eq!(wanted.map(|it| runs(another, 2, it)).collect::<Vec<_>>(), [false, false, true, false]);
     }
 }

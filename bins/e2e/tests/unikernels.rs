@@ -41,6 +41,30 @@ fn a_guest_runs_and_its_lines_are_on_the_console() {
     assert_eq!(host.tenders(), []);
 }
 
+/// Solo5 0.6 and 0.7 made images of version 1 of the tender's interface, which ours runs, and no image can be of version 3.
+#[test]
+fn our_tender_runs_images_of_version_1_too() {
+    let host = Host::for_test().unwrap();
+    let good = std::fs::read(host.programs().guest("hello")).unwrap();
+    let note = b"ABI1Solo5\0\0\0\x02\0\0\0\x02\0\0\0";
+    let at = good.windows(note.len()).position(|octets| octets == note).unwrap();
+    for version in [1, 3] {
+        let mut image = good.clone();
+        image[at + note.len() - 4] = version;
+        std::fs::write(host.work().join(format!("v{version}.spt")), image).unwrap();
+    }
+    let create = |version: u8| {
+        let image = host.work().join(format!("v{version}.spt"));
+        host.create(&format!("a:v{version}"), image.to_str().unwrap(), &[]).unwrap()
+    };
+    create(1).assert(0, "created unikernel");
+    host.console_ends_with("a:v1", &["Hello from spt", "--name=v1"]).unwrap();
+    let refused = create(3);
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert!(refused.stdout.contains("no tender for spt images of ABI version 3"), "{refused:?}");
+    gone(&host, "a:v1");
+}
+
 #[test]
 fn the_name_is_given_as_asked() {
     let host = Host::for_test().unwrap();

@@ -3,7 +3,7 @@
 use albatross_core::image::{DeviceKind, Target, deflate, inspect};
 use albatross_spt::image::Image as Loaded;
 use albatross_spt::loader::{LOWEST_ADDRESS, PAGE_BYTES};
-use albatross_spt::notes::DeviceKind as Attached;
+use albatross_spt::notes::{ABI_VERSIONS, DeviceKind as Attached};
 
 /// The most octets that a compressed image may have here.
 const LIMIT: usize = 256 * 1024;
@@ -12,7 +12,7 @@ const LIMIT: usize = 256 * 1024;
 /// devices from it.
 pub fn image(bytes: &[u8]) -> bool {
     let Ok(image) = inspect(bytes) else { return false };
-    if image.target == Target::Spt && image.abi_version == 2 {
+    if image.target == Target::Spt && ABI_VERSIONS.contains(&image.abi_version) {
         let loaded = Loaded::open(bytes).expect("the tender refuses the headers");
         let manifest = loaded.manifest().expect("the tender refuses the notes");
         let ours = image.devices.iter().map(|device| (device.name.as_str(), device.kind));

@@ -1,6 +1,8 @@
 //! The guests and the tender, built once, and the tender run on a guest.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod network;
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
