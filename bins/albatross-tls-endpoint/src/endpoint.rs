@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use albatross_core::endpoint::limits::MAX_CONNECTIONS;
+use albatross_core::endpoint::limits::{LARGE_PLACES, MAX_CONNECTIONS};
 use albatross_core::endpoint::{Admission, Door, Input};
 use albatross_core::machine::ClientId;
 use albatross_driver::logging::Logger;
@@ -200,7 +200,7 @@ impl<'a> Endpoint<'a> {
     /// For ever where nothing is due, so that an idle endpoint is never woken.
     fn timeout(&self) -> Option<Duration> {
         let can_accept = self.acceptable && self.paused_until.is_none() && self.door.has_room();
-        let can_give = !self.waiting.is_empty() && self.acceptor.free_places() > 0;
+        let can_give = self.finders().next().is_some();
         if can_accept || can_give || !self.busy.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -256,7 +256,8 @@ impl<'a> Endpoint<'a> {
         let token = FIRST_LINK + 2 * id.0;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(token), interest)?;
-        let stream = self.acceptor.accept(Socket::new(stream)).map_err(io::Error::other)?;
+        let stream = self.acceptor.accept(Socket::new(stream), address.map(|it| it.ip()));
+        let stream = stream.map_err(io::Error::other)?;
         match self.door.admit(id) {
             Admission::Welcome => {}
             Admission::InPlaceOf(oldest) => {
@@ -273,8 +274,14 @@ impl<'a> Endpoint<'a> {
 
     /// Who waited the longest goes on where there is a place.
     fn give_places(&mut self) {
-        let free = self.acceptor.free_places();
-        self.busy.extend(self.waiting.iter().take(free));
+        let finders: Vec<ClientId> = self.finders().take(LARGE_PLACES).collect();
+        self.busy.extend(finders);
+    }
+
+    /// Who waits for a place and finds one, the oldest first.
+    fn finders(&self) -> impl Iterator<Item = ClientId> {
+        let finds = |id: &&ClientId| self.links.get(id).is_some_and(|link| link.finds_place());
+        self.waiting.iter().filter(finds).copied()
     }
 
     /// Each link with something to do gets one turn.

@@ -11,7 +11,7 @@ use albatross_core::machine;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::{Level, Logger};
 use albatross_proto::command::{Daemon, RevocationCommand};
-use albatross_tls::server::{Acceptor, EndWriting, Large, Shown, Stream, TlsError};
+use albatross_tls::server::{Acceptor, EndWriting, Places, Shown, Stream, TlsError};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
@@ -54,7 +54,7 @@ pub(crate) struct Link {
     client_ended: bool,
     dropped: bool,
     /// What the session was told of the places for large chains.
-    large: Large,
+    places: Places,
 }
 
 /// Who the client is.
@@ -94,7 +94,7 @@ impl Link {
             reads_daemon: true,
             client_ended: false,
             dropped: false,
-            large: Large::No,
+            places: Places::None,
         }
     }
 
@@ -122,12 +122,17 @@ impl Link {
 
     /// Whether it waits for a place for its large chain.
     pub(crate) fn awaits_place(&self) -> bool {
-        !self.dropped && matches!(self.client.large(), Large::Waits | Large::MayGoOn)
+        !self.dropped && matches!(self.client.places(), Places::Awaited | Places::Free)
+    }
+
+    /// Whether it waits, and there is one.
+    pub(crate) fn finds_place(&self) -> bool {
+        !self.dropped && self.client.places() == Places::Free
     }
 
     /// Whether it has such a place.
     pub(crate) fn has_place(&self) -> bool {
-        self.client.large() == Large::HasPlace
+        self.client.places() == Places::Taken
     }
 
     /// Which of the client's certificates has been revoked since it was shown.
@@ -215,17 +220,17 @@ impl Link {
     }
 
     fn tell_of_place(&mut self, context: &mut Context<'_>) {
-        let large = match self.client.large() {
-            Large::MayGoOn => Large::Waits,
+        let places = match self.client.places() {
+            Places::Free => Places::Awaited,
             other => other,
         };
-        if std::mem::replace(&mut self.large, large) == large {
+        if std::mem::replace(&mut self.places, places) == places {
             return;
         }
-        match large {
-            Large::Waits => self.happens(Input::PlaceAwaited, context),
-            Large::HasPlace => self.happens(Input::PlaceGiven, context),
-            Large::No | Large::MayGoOn => {}
+        match places {
+            Places::Awaited => self.happens(Input::PlaceAwaited, context),
+            Places::Taken => self.happens(Input::PlaceGiven, context),
+            Places::None | Places::Free => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use super::{
     Shown, TlsError,
-    engine::{Engine, Large},
+    engine::{Engine, Places},
 };
 use crate::queue::Queue;
 
@@ -90,17 +90,17 @@ impl<S> Stream<S> {
     /// Whether reading may give something.
     #[must_use]
     pub fn can_read(&self) -> bool {
-        match self.tls.large() {
-            Large::Waits => false,
-            Large::MayGoOn => !self.ended,
-            Large::No | Large::HasPlace => self.readable && !self.ended,
+        match self.tls.places() {
+            Places::Awaited => false,
+            Places::Free => !self.ended,
+            Places::None | Places::Taken => self.readable && !self.ended,
         }
     }
 
     /// What the connection has to do with the places for large chains.
     #[must_use]
-    pub fn large(&self) -> Large {
-        self.tls.large()
+    pub fn places(&self) -> Places {
+        self.tls.places()
     }
 
     /// Whether something waits to be written and the stream may take it.
