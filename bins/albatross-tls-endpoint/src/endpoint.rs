@@ -18,7 +18,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::link::{Context, Link, Socket, Turn};
+use crate::link::{Context, FIRST_INTEREST, Link, Socket, Turn};
 use crate::listener;
 use crate::lists::Lists;
 use crate::memory;
@@ -254,8 +254,7 @@ impl<'a> Endpoint<'a> {
         let id = ClientId(self.next);
         self.next += 1;
         let token = FIRST_LINK + 2 * id.0;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(token), interest)?;
+        self.poll.registry().register(&mut stream, Token(token), FIRST_INTEREST)?;
         let stream = self.acceptor.accept(Socket::new(stream), address.map(|it| it.ip()));
         let stream = stream.map_err(io::Error::other)?;
         match self.door.admit(id) {
@@ -267,7 +266,10 @@ impl<'a> Endpoint<'a> {
             // Asked before it was accepted.
             Admission::Full => return Ok(()),
         }
-        self.links.insert(id, Box::new(Link::new(stream, address, Token(token + 1), self.began.elapsed())));
+        self.links.insert(
+            id,
+            Box::new(Link::new(stream, address, [token, token + 1].map(Token), self.began.elapsed())),
+        );
         self.busy.insert(id);
         Ok(())
     }

@@ -203,8 +203,8 @@ impl Large {
     fn judge(&self, body: &[u8]) -> Result<Awaits, TlsError> {
         let chain = certificates::read(body)?;
         self.shared.judge(&chain, UnixTime::now());
-        let leaf = chain.first().ok_or_else(|| broken("the client showed no certificate"))?;
-        Ok(Awaits::Verify(leaf.public_key().clone()))
+        let key = self.shared.take_key();
+        key.map(Awaits::Verify).ok_or_else(|| broken("the client showed no certificate"))
     }
 
     fn hash(&self) -> digest::Digest {

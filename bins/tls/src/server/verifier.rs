@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use albatross_core::certificate::{Certificate, ChainError, chain_from_der};
+use albatross_core::certificate::{Certificate, ChainError, PublicKey, chain_from_der};
 use albatross_core::endpoint::Judged;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::tls13::OkmBlock;
@@ -14,13 +14,15 @@ use rustls::{
 };
 
 use super::{MAX_CHAIN_OCTETS, SharedJudge, Shown, lock};
-use crate::schemes::{tls13_schemes, verify_tls13};
+use crate::schemes::{tls13_schemes, verify_by};
 
 /// What one connection and its rustls tell each other.
 #[derive(Debug)]
 pub(super) struct Shared {
     judge: SharedJudge,
     found: Mutex<Option<Result<Judged, ChainError>>>,
+    /// Of the leaf of the chain that was judged, until it has signed.
+    key: Mutex<Option<PublicKey>>,
     secrets: Mutex<Secrets>,
     stand_in: Mutex<StandIn>,
 }
@@ -43,13 +45,23 @@ pub(super) enum StandIn {
 
 impl Shared {
     pub(super) fn new(judge: SharedJudge) -> Self {
-        let (found, secrets) = (Mutex::default(), Mutex::default());
-        Self { judge, found, secrets, stand_in: Mutex::new(StandIn::No) }
+        let (found, key, secrets) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { judge, found, key, secrets, stand_in: Mutex::new(StandIn::No) }
     }
 
-    /// Judges a chain that could be read.
+    /// Judges a chain that could be read, and remembers its leaf's key.
     pub(super) fn judge(&self, chain: &[Certificate<'_>], now: UnixTime) {
+        self.remember(chain.first());
         self.keep(lock(&self.judge).judge(chain, crate::time(now)));
+    }
+
+    fn remember(&self, leaf: Option<&Certificate<'_>>) {
+        *lock(&self.key) = leaf.map(|leaf| leaf.public_key().clone());
+    }
+
+    /// The key of the leaf of the chain that was judged. Once.
+    pub(super) fn take_key(&self) -> Option<PublicKey> {
+        lock(&self.key).take()
     }
 
     fn keep(&self, found: Result<Judged, ChainError>) {
@@ -105,7 +117,11 @@ impl ClientCertVerifier for Verifier {
                 let ders = std::iter::once(end_entity).chain(intermediates).map(AsRef::as_ref);
                 match chain_from_der(ders, MAX_CHAIN_OCTETS) {
                     Ok(chain) => self.0.judge(&chain, now),
-                    Err(error) => self.0.keep(Err(error)),
+                    Err(error) => {
+                        // Its client is told, if there is a leaf.
+                        self.0.remember(Certificate::from_der(end_entity).ok().as_ref());
+                        self.0.keep(Err(error));
+                    }
                 }
                 Ok(ClientCertVerified::assertion())
             }
@@ -126,12 +142,14 @@ impl ClientCertVerifier for Verifier {
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        leaf: &CertificateDer<'_>,
+        _leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match self.0.stand_in() {
-            // The leaf of the chain that was just judged.
-            StandIn::No => verify_tls13(message, leaf, signature),
+            StandIn::No => {
+                let unreadable = || Error::InvalidCertificate(CertificateError::BadEncoding);
+                verify_by(&self.0.take_key().ok_or_else(unreadable)?, message, signature)
+            }
             StandIn::Accepted => Ok(HandshakeSignatureValid::assertion()),
             StandIn::Refused => Err(Error::InvalidCertificate(CertificateError::BadSignature)),
         }
