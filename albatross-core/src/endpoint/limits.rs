@@ -12,7 +12,7 @@ pub const MAX_CONNECTIONS: usize = 2048;
 /// takes less than the 64 KiB that the TLS library accepts in one message; this leaves room around it.
 pub const MAX_HANDSHAKE: usize = 96 * 1024;
 
-/// The most octets of a chain that is accepted by way of OpenSSL: what a message of TLS can hold (16 MiB) but for
+/// The most octets of a chain: what a message of TLS can hold (16 MiB) but for
 /// 64 KiB, so that it is we who refuse a longer one.
 pub const MAX_LARGE_CHAIN: usize = 16 * 1024 * 1024 - 64 * 1024;
 
@@ -20,9 +20,13 @@ pub const MAX_LARGE_CHAIN: usize = 16 * 1024 * 1024 - 64 * 1024;
 /// 16 KiB the 22 octets around its content.
 pub const MAX_LARGE_HANDSHAKE: usize = MAX_LARGE_CHAIN + 2 * MAX_HANDSHAKE;
 
-/// How many clients at a time may send a chain of more than 16 KiB. The others wait, unread. For each TLS, the verified
-/// authority and the message to albatrossd hold the chain up to four times at once: together 256 MiB at the most.
+/// How many clients at a time may send a chain of more than 16 KiB. The others wait, unread. For each the chain is held
+/// twice at once, as it comes and as the authority, then as that and as the message: together 128 MiB at the most.
 pub const LARGE_PLACES: usize = 4;
+
+/// How many of them clients with the same address (of IPv6: with the same first 64 bits) may have: half, so that one
+/// alone does not keep all others out.
+pub const LARGE_PLACES_PER_ADDRESS: usize = LARGE_PLACES / 2;
 
 /// How long a client waits for such a place: as long as two that were there before it may take.
 pub const PLACE_PATIENCE: Duration = Duration::from_secs(120);

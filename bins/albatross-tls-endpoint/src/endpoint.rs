@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use albatross_core::endpoint::limits::MAX_CONNECTIONS;
+use albatross_core::endpoint::limits::{LARGE_PLACES, MAX_CONNECTIONS};
 use albatross_core::endpoint::{Admission, Door, Input};
 use albatross_core::machine::ClientId;
 use albatross_driver::logging::Logger;
@@ -18,7 +18,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::link::{Context, Link, Socket, Turn};
+use crate::link::{Context, FIRST_INTEREST, Link, Socket, Turn};
 use crate::listener;
 use crate::lists::Lists;
 use crate::memory;
@@ -200,7 +200,7 @@ impl<'a> Endpoint<'a> {
     /// For ever where nothing is due, so that an idle endpoint is never woken.
     fn timeout(&self) -> Option<Duration> {
         let can_accept = self.acceptable && self.paused_until.is_none() && self.door.has_room();
-        let can_give = !self.waiting.is_empty() && self.acceptor.free_places() > 0;
+        let can_give = self.finders().next().is_some();
         if can_accept || can_give || !self.busy.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -254,9 +254,9 @@ impl<'a> Endpoint<'a> {
         let id = ClientId(self.next);
         self.next += 1;
         let token = FIRST_LINK + 2 * id.0;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(token), interest)?;
-        let stream = self.acceptor.accept(Socket::new(stream)).map_err(io::Error::other)?;
+        self.poll.registry().register(&mut stream, Token(token), FIRST_INTEREST)?;
+        let stream = self.acceptor.accept(Socket::new(stream), address.map(|it| it.ip()));
+        let stream = stream.map_err(io::Error::other)?;
         match self.door.admit(id) {
             Admission::Welcome => {}
             Admission::InPlaceOf(oldest) => {
@@ -266,15 +266,24 @@ impl<'a> Endpoint<'a> {
             // Asked before it was accepted.
             Admission::Full => return Ok(()),
         }
-        self.links.insert(id, Box::new(Link::new(stream, address, Token(token + 1), self.began.elapsed())));
+        self.links.insert(
+            id,
+            Box::new(Link::new(stream, address, [token, token + 1].map(Token), self.began.elapsed())),
+        );
         self.busy.insert(id);
         Ok(())
     }
 
     /// Who waited the longest goes on where there is a place.
     fn give_places(&mut self) {
-        let free = self.acceptor.free_places();
-        self.busy.extend(self.waiting.iter().take(free));
+        let finders: Vec<ClientId> = self.finders().take(LARGE_PLACES).collect();
+        self.busy.extend(finders);
+    }
+
+    /// Who waits for a place and finds one, the oldest first.
+    fn finders(&self) -> impl Iterator<Item = ClientId> {
+        let finds = |id: &&ClientId| self.links.get(id).is_some_and(|link| link.finds_place());
+        self.waiting.iter().filter(finds).copied()
     }
 
     /// Each link with something to do gets one turn.

@@ -60,6 +60,7 @@ fn begin(plan: Plan) -> ExitCode {
 
 fn run(plan: Plan, log: &Logger) -> Result<(), Box<dyn Display>> {
     let Plan { files, door, crl_dir, user, common, .. } = plan;
+    memory::keep_nothing_large();
     let signals = Signals::termination().map_err(boxed)?;
     if let Err(error) = sys::raise_descriptor_limit() {
         log.warning(format_args!("the limit of open files stays as it is: {error}"));

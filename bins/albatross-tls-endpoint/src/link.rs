@@ -11,12 +11,15 @@ use albatross_core::machine;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::{Level, Logger};
 use albatross_proto::command::{Daemon, RevocationCommand};
-use albatross_tls::server::{Acceptor, EndWriting, Large, Shown, Stream, TlsError};
+use albatross_tls::server::{Acceptor, EndWriting, Places, Shown, Stream, TlsError};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::lists::{self, Lists};
 use crate::pipe::Pipe;
+
+/// What epoll is asked about a connection at first.
+pub(crate) const FIRST_INTEREST: Interest = Interest::READABLE;
 
 /// What all links use.
 pub(crate) struct Context<'a> {
@@ -44,7 +47,11 @@ pub(crate) struct Link {
     client: Stream<Socket>,
     session: Session,
     daemon: Option<Pipe>,
+    token: Token,
     daemon_token: Token,
+    /// What epoll is asked about.
+    client_interest: Interest,
+    daemon_interest: Interest,
     /// `None` where the connection is not one over the network.
     address: Option<SocketAddr>,
     /// Once it was shown.
@@ -54,7 +61,7 @@ pub(crate) struct Link {
     client_ended: bool,
     dropped: bool,
     /// What the session was told of the places for large chains.
-    large: Large,
+    places: Places,
 }
 
 /// Who the client is.
@@ -80,28 +87,31 @@ impl Link {
     pub(crate) fn new(
         client: Stream<Socket>,
         address: Option<SocketAddr>,
-        daemon_token: Token,
+        [token, daemon_token]: [Token; 2],
         now: Duration,
     ) -> Self {
         Self {
             client,
             session: Session::new(now),
             daemon: None,
+            token,
             daemon_token,
+            client_interest: FIRST_INTEREST,
+            daemon_interest: FIRST_INTEREST,
             address,
             who: None,
             reads_client: true,
             reads_daemon: true,
             client_ended: false,
             dropped: false,
-            large: Large::No,
+            places: Places::None,
         }
     }
 
     pub(crate) fn client_ready(&mut self, event: &mio::event::Event) {
         let failed = event.is_error();
-        let readable = event.is_readable() || event.is_read_closed() || failed;
-        self.client.ready(readable, event.is_writable() || event.is_write_closed() || failed);
+        let writable = event.is_writable() || event.is_write_closed() || failed;
+        self.client.ready(event.is_readable(), writable, event.is_read_closed() || failed);
     }
 
     pub(crate) fn daemon_ready(&mut self, event: &mio::event::Event) {
@@ -122,12 +132,17 @@ impl Link {
 
     /// Whether it waits for a place for its large chain.
     pub(crate) fn awaits_place(&self) -> bool {
-        !self.dropped && matches!(self.client.large(), Large::Waits | Large::MayGoOn)
+        !self.dropped && matches!(self.client.places(), Places::Awaited | Places::Free)
+    }
+
+    /// Whether it waits, and there is one.
+    pub(crate) fn finds_place(&self) -> bool {
+        !self.dropped && self.client.places() == Places::Free
     }
 
     /// Whether it has such a place.
     pub(crate) fn has_place(&self) -> bool {
-        self.client.large() == Large::HasPlace
+        self.client.places() == Places::Taken
     }
 
     /// Which of the client's certificates has been revoked since it was shown.
@@ -158,6 +173,11 @@ impl Link {
         if self.client.is_closed() {
             self.happens(Input::ClientGone, context);
         }
+        if let Err(error) = self.watch(context.registry) {
+            let text = format!("its connection cannot be watched: {error}");
+            self.happens(Input::Broken(text), context);
+            self.dropped = true;
+        }
         if self.dropped {
             Turn::Over
         } else if self.may_go_on() {
@@ -172,6 +192,23 @@ impl Link {
         self.reads_client && self.client.can_read()
             || self.client.can_write()
             || daemon.is_some_and(|daemon| self.reads_daemon && daemon.can_read() || daemon.can_write())
+    }
+
+    /// Most connections take all that is written to them, and would only wake us by saying so. Who did not once is asked
+    /// about from then on.
+    fn watch(&mut self, registry: &Registry) -> io::Result<()> {
+        let all = Interest::READABLE | Interest::WRITABLE;
+        if self.client.is_stuck() && self.client_interest != all {
+            registry.reregister(&mut self.client.stream_mut().0, self.token, all)?;
+            self.client_interest = all;
+        }
+        if let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.is_stuck())
+            && self.daemon_interest != all
+        {
+            registry.reregister(daemon.stream_mut(), self.daemon_token, all)?;
+            self.daemon_interest = all;
+        }
+        Ok(())
     }
 
     fn read_client(&mut self, context: &mut Context<'_>) {
@@ -215,17 +252,17 @@ impl Link {
     }
 
     fn tell_of_place(&mut self, context: &mut Context<'_>) {
-        let large = match self.client.large() {
-            Large::MayGoOn => Large::Waits,
+        let places = match self.client.places() {
+            Places::Free => Places::Awaited,
             other => other,
         };
-        if std::mem::replace(&mut self.large, large) == large {
+        if std::mem::replace(&mut self.places, places) == places {
             return;
         }
-        match large {
-            Large::Waits => self.happens(Input::PlaceAwaited, context),
-            Large::HasPlace => self.happens(Input::PlaceGiven, context),
-            Large::No | Large::MayGoOn => {}
+        match places {
+            Places::Awaited => self.happens(Input::PlaceAwaited, context),
+            Places::Taken => self.happens(Input::PlaceGiven, context),
+            Places::None | Places::Free => {}
         }
     }
 
@@ -292,13 +329,13 @@ impl Link {
     fn connect(&mut self, daemon: Daemon, context: &Context<'_>) -> Input<'static> {
         let connected =
             Pipe::connect(&socket_path(context.tmpdir, socket_name(daemon))).and_then(|mut pipe| {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                context.registry.register(pipe.stream_mut(), self.daemon_token, interest)?;
+                context.registry.register(pipe.stream_mut(), self.daemon_token, FIRST_INTEREST)?;
                 Ok(pipe)
             });
         match connected {
             Ok(pipe) => {
                 self.daemon = Some(pipe);
+                self.daemon_interest = FIRST_INTEREST;
                 Input::Connected
             }
             Err(error) => Input::ConnectFailed(error),

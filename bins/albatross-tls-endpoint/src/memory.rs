@@ -5,6 +5,22 @@ use std::ops::Range;
 
 use rustix::mm::{Advice, madvise};
 
+/// Memory of as many octets or more is mapped, so that it goes back to the system when it is freed: what a large chain
+/// took is not kept. Streams use less at a time. Without a setting glibc raises the limit to the largest block that was
+/// ever freed.
+#[cfg(target_env = "gnu")]
+const MAPPED: nix::libc::c_int = 256 * 1024;
+
+/// Has the allocator keep nothing that is large. Before anything large is asked for.
+#[allow(unsafe_code, reason = "a function of the C library")]
+pub(crate) fn keep_nothing_large() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: sets a number.
+        _ = unsafe { nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, MAPPED) };
+    }
+}
+
 /// Gives the pages of code back that were run so far: command lines, files and keys are read once. What is run
 /// again comes back from where it was read, page by page. Where it cannot be done nothing is lost but memory.
 #[allow(unsafe_code, reason = "the system call takes an address")]
@@ -17,7 +33,7 @@ pub(crate) fn forget_the_start() {
             madvise(std::ptr::with_exposed_provenance_mut(code.start), code.len(), Advice::LinuxDontNeed)
         };
     }
-    // Constants, of which OpenSSL has more than all others.
+    // Constants.
     for constants in unchanged_constants(&fs::read_to_string("/proc/self/smaps").unwrap_or_default()) {
         let start = std::ptr::with_exposed_provenance_mut(constants.start);
         // SAFETY: as above: a mapping of a file that cannot be written and of which no page differs from the file.

@@ -15,6 +15,8 @@ pub(crate) struct Pipe {
     stream: UnixStream,
     queue: Queue,
     readable: bool,
+    /// As of a client's stream.
+    hung_up: bool,
     writable: bool,
     ended: bool,
 }
@@ -23,7 +25,9 @@ impl Pipe {
     /// Connects. `WouldBlock` says that too many wait already.
     pub(crate) fn connect(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        Ok(Self { stream, queue: Queue::default(), readable: true, writable: true, ended: false })
+        // It says nothing before it is asked.
+        let (readable, hung_up) = (false, false);
+        Ok(Self { stream, queue: Queue::default(), readable, hung_up, writable: true, ended: false })
     }
 
     /// The stream, for registering it.
@@ -33,7 +37,8 @@ impl Pipe {
 
     /// Remembers what mio reports.
     pub(crate) fn ready(&mut self, event: &mio::event::Event) {
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.hung_up |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.hung_up;
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
     }
 
@@ -45,6 +50,11 @@ impl Pipe {
     /// Whether something waits to be written and may be taken.
     pub(crate) const fn can_write(&self) -> bool {
         self.writable && !self.queue.is_empty()
+    }
+
+    /// Whether the daemon took less than there was for it. It is asked again when it is said to take more.
+    pub(crate) const fn is_stuck(&self) -> bool {
+        !self.writable
     }
 
     /// Whether the daemon sends no more.
@@ -62,7 +72,11 @@ impl Pipe {
         while self.can_read() && data.len() < READ_PER_TURN {
             match self.stream.read(scratch) {
                 Ok(0) => self.ended = true,
-                Ok(count) => data.extend_from_slice(scratch.get(..count).unwrap_or_default()),
+                Ok(count) => {
+                    data.extend_from_slice(scratch.get(..count).unwrap_or_default());
+                    // That was all there is. What comes later is said.
+                    self.readable = count == scratch.len() || self.hung_up;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.ended = true,

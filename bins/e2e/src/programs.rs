@@ -105,26 +105,11 @@ pub fn target_directory() -> PathBuf {
     tagged.last().map_or_else(|| workspace().join("target"), Path::to_owned)
 }
 
-/// The feature with which the endpoint takes large certificates.
-pub const OPENSSL: &str = "albatross-tls-endpoint/openssl";
-
-/// Whether [`OPENSSL`] can be built: whether there is what a program needs to be linked to libssl. Programs that are
-/// taken as they are are taken to have it.
-#[must_use]
-pub fn has_openssl() -> bool {
-    let mut look = Command::new("pkg-config");
-    look.args(["--exists", "openssl"]).stdin(Stdio::null()).stderr(Stdio::null());
-    look.status().is_ok_and(|status| status.success())
-}
-
 fn build_programs(target: &Path, profile: Profile, quiet: bool) -> Result<PathBuf, Failure> {
     let mut command = cargo();
     command.args(["build", "--bins", "--target-dir"]).arg(target);
     for name in NAMES {
         command.args(["-p", name]);
-    }
-    if has_openssl() {
-        command.args(["--features", OPENSSL]);
     }
     if profile == Profile::Release {
         command.arg("--release");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use albatross_e2e::{Host, Pki, Programs, eventually, programs};
+use albatross_e2e::{Host, Pki, Programs, eventually};
 
 /// Octets of an image.
 const IMAGE: usize = 12 * 1024 * 1024;
@@ -26,10 +26,6 @@ fn image(host: &Host, guest: &str) -> PathBuf {
 /// The same certificate twice, as making it takes its time here.
 #[test]
 fn an_image_in_a_signed_certificate_is_started_for_our_client_and_for_a_foreign_one() {
-    if !programs::has_openssl() {
-        println!("skipped: there is no libssl to link to");
-        return;
-    }
     let mut host = Host::for_test().unwrap();
     let pki = Pki::generate(Programs::for_tests().unwrap(), &host.work()).unwrap();
     pki.intermediate("ca", "alice", 4, &["--mem", "256"]).unwrap();

@@ -19,7 +19,6 @@ use rustls::{
 };
 
 use crate::schemes::{SigningKey, provider, tls13_schemes, verify_tls13};
-use crate::{PROTOCOL, SMALL_CHAIN};
 
 /// The most octets of a chain that can be sent: what a message of TLS holds (2^24 less one), without what stands around
 /// at most nine certificates.
@@ -69,9 +68,6 @@ pub fn config(
         .with_client_cert_resolver(Arc::new(Own(own)));
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
-    if size <= SMALL_CHAIN {
-        config.alpn_protocols = vec![PROTOCOL.to_vec()];
-    }
     Ok(config)
 }
 
@@ -83,6 +79,12 @@ pub fn connection(config: ClientConfig) -> Result<ClientConnection, Error> {
     // rustls asks for a name. It is neither sent nor checked.
     let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
     ClientConnection::new(Arc::new(config), name)
+}
+
+/// For tests that choose the rest.
+#[cfg(test)]
+pub(crate) fn pinned(root: Root<'static>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(PinnedRoot { root, host_name: None })
 }
 
 /// Trusts servers whose certificate this root issued, directly or by way of CAs that are sent.

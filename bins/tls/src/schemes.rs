@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use albatross_core::certificate::{Certificate, PublicKeyAlgorithm, TLS13_SCHEMES};
+use albatross_core::certificate::{Certificate, PublicKey, PublicKeyAlgorithm, TLS13_SCHEMES};
 use albatross_core::issue::{KeyPair, SigningKey as _};
 use ring::rand::SystemRandom;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -96,9 +96,16 @@ pub(crate) fn verify_tls13(
 ) -> Result<HandshakeSignatureValid, Error> {
     let certificate = Certificate::from_der(certificate)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    certificate
-        .public_key()
-        .verify_tls13(signature.scheme.into(), message, signature.signature())
+    verify_by(certificate.public_key(), message, signature)
+}
+
+/// The same by a key that is known.
+pub(crate) fn verify_by(
+    key: &PublicKey,
+    message: &[u8],
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    key.verify_tls13(signature.scheme.into(), message, signature.signature())
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadSignature))?;
     Ok(HandshakeSignatureValid::assertion())
 }

@@ -9,42 +9,35 @@
 //! certificate breaks which rule; it is told that and nothing else ([`Shown`]). There is no session ticket, no
 //! resumption and no early data, so each connection shows its chain and each command runs once.
 
+mod beginning;
 mod engine;
-#[cfg(feature = "openssl")]
-mod first;
-#[cfg(feature = "openssl")]
-mod openssl;
-#[cfg(feature = "openssl")]
+mod large;
 mod places;
-#[cfg(feature = "openssl")]
-mod records;
 mod stream;
 mod verifier;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use albatross_core::certificate::{Certificate, ChainError};
-#[cfg(feature = "openssl")]
-use albatross_core::endpoint::limits::LARGE_PLACES;
+use albatross_core::endpoint::limits::{LARGE_PLACES, LARGE_PLACES_PER_ADDRESS};
 use albatross_core::endpoint::{Judge, Judged};
 use albatross_core::issue::{KeyPair, SigningKey as _};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-#[cfg(not(feature = "openssl"))]
-use rustls::server::ServerConnection;
-use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::server::{NoServerSessionStorage, ServerConfig, ServerConnection};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::schemes::{self, SigningKey};
 use engine::Engine;
-pub use engine::Large;
+pub use engine::Places;
 pub use stream::{EndWriting, READ_PER_TURN, Stream};
-use verifier::{Slot, Verifier};
+use verifier::{Shared, Verifier};
 
-/// The most octets of a client's chain by way of rustls, which accepts no longer handshake messages. Whatever else may
-/// be longer, all but the command of the leaf is not.
+/// The most octets of a client's chain that does not begin with a full record: rustls accepts no longer handshake
+/// messages. Of one that does, all but the command of the leaf.
 pub const MAX_CHAIN_OCTETS: usize = 64 * 1024;
 
 /// What is needed to accept connections.
@@ -57,9 +50,6 @@ struct Setup {
     judge: SharedJudge,
     provider: Arc<CryptoProvider>,
     identity: Arc<SingleCertAndKey>,
-    #[cfg(feature = "openssl")]
-    openssl: openssl::Context,
-    #[cfg(feature = "openssl")]
     places: places::Places,
 }
 
@@ -93,7 +83,7 @@ pub enum TlsError {
     },
     /// The client's chain cannot be read.
     Chain(ChainError),
-    /// As the first, in the words of OpenSSL or of what stands before it.
+    /// As the first, in our words.
     Other(String),
     /// The stream failed.
     Io(io::Error),
@@ -112,8 +102,6 @@ pub enum AcceptorError {
     },
     /// rustls does not take the configuration.
     Tls(rustls::Error),
-    /// OpenSSL does not take the configuration, in its words.
-    Openssl(String),
 }
 
 impl Acceptor {
@@ -126,73 +114,53 @@ impl Acceptor {
         if leaf.public_key() != key.public_key() {
             return Err(AcceptorError::WrongKey { subject: leaf.subject().to_string() });
         }
-        #[cfg(feature = "openssl")]
-        let openssl = openssl::Context::new(chain, &key).map_err(AcceptorError::Openssl)?;
         let ders = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec()));
         let identity = CertifiedKey::new(ders.collect(), SigningKey::new(key));
         let setup = Setup {
             judge: Arc::new(Mutex::new(judge)),
             provider: schemes::server_provider(),
             identity: Arc::new(SingleCertAndKey::from(identity)),
-            #[cfg(feature = "openssl")]
-            openssl,
-            #[cfg(feature = "openssl")]
-            places: places::Places::new(LARGE_PLACES),
+            places: places::Places::new(LARGE_PLACES, LARGE_PLACES_PER_ADDRESS),
         };
         // What can fail fails now.
-        setup.config(setup.slot()).map_err(AcceptorError::Tls)?;
+        setup.config(&setup.shared()).map_err(AcceptorError::Tls)?;
         Ok(Self(Arc::new(setup)))
     }
 
-    /// Serves a client that has just connected over `stream`, which does not block.
+    /// Serves a client that has just connected over `stream`, which does not block, from this address, if it has one.
     ///
     /// # Errors
     /// None in practice: the configuration was tried by [`Self::new`].
-    pub fn accept<S>(&self, stream: S) -> Result<Stream<S>, TlsError> {
-        Ok(Stream::new(stream, self.engine()?))
+    pub fn accept<S>(&self, stream: S, address: Option<IpAddr>) -> Result<Stream<S>, TlsError> {
+        Ok(Stream::new(stream, self.engine(address)?))
     }
 
-    #[cfg(feature = "openssl")]
-    #[allow(clippy::unnecessary_wraps, reason = "without OpenSSL it may fail")]
-    fn engine(&self) -> Result<Engine, TlsError> {
-        Ok(Engine::First(Box::new(first::First::new(Arc::clone(&self.0)))))
-    }
-
-    #[cfg(not(feature = "openssl"))]
-    fn engine(&self) -> Result<Engine, TlsError> {
-        let slot = self.0.slot();
-        let config = self.0.config(slot.clone()).map_err(TlsError::Tls)?;
-        Ok(Engine::rustls(ServerConnection::new(config).map_err(TlsError::Tls)?, slot))
+    fn engine(&self, address: Option<IpAddr>) -> Result<Engine, TlsError> {
+        let shared = self.0.shared();
+        let tls = self.0.config(&shared).and_then(ServerConnection::new).map_err(TlsError::Tls)?;
+        Ok(Engine::new(tls, shared, self.0.places.claim(address)))
     }
 
     /// Who judges the chains. Not to be held while a connection is read.
     pub fn judge(&self) -> MutexGuard<'_, Judge> {
         lock(&self.0.judge)
     }
-
-    /// How many of those who wait for a place for a large chain may go on.
-    #[must_use]
-    pub fn free_places(&self) -> usize {
-        #[cfg(feature = "openssl")]
-        return self.0.places.free();
-        #[cfg(not(feature = "openssl"))]
-        0
-    }
 }
 
 impl Setup {
-    fn slot(&self) -> Slot {
-        Slot::new(Arc::clone(&self.judge))
+    fn shared(&self) -> Arc<Shared> {
+        Arc::new(Shared::new(Arc::clone(&self.judge)))
     }
 
     /// The verifier of each connection has a place of its own for what it found, so that it cannot be
     /// mistaken for that of another.
-    fn config(&self, slot: Slot) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let verifier = Verifier::new(slot);
+    fn config(&self, shared: &Arc<Shared>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let verifier = Verifier(Arc::clone(shared));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::clone(&self.identity) as _);
+        config.key_log = Arc::clone(shared) as _;
         config.ignore_client_order = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -210,15 +178,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
-            Self::TooLarge { limit } => write!(
-                f,
-                "the client's certificates have more than {limit} octets{}",
-                if cfg!(feature = "openssl") {
-                    ""
-                } else {
-                    ", which needs an endpoint that was built with OpenSSL"
-                }
-            ),
+            Self::TooLarge { limit } => write!(f, "the client's certificates have more than {limit} octets"),
             Self::LargeBesideCommand { limit } => write!(
                 f,
                 "the client's chain is refused: its certificates have more than {limit} octets beside the command"
@@ -247,7 +207,6 @@ impl fmt::Display for AcceptorError {
             Self::NoCertificate => f.write_str("the server's chain has no certificate"),
             Self::WrongKey { subject } => write!(f, "the key is not the one of the certificate of {subject}"),
             Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
-            Self::Openssl(text) => write!(f, "OpenSSL cannot be set up: {text}"),
         }
     }
 }

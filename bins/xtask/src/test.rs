@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use albatross_e2e::programs::{OPENSSL, cargo, has_openssl};
+use albatross_e2e::programs::cargo;
 use albatross_e2e::{Failure, Profile, Programs};
 
 /// Runs unit, vector, documentation and end-to-end tests of the workspace, whose guests are built first.
@@ -11,10 +11,6 @@ pub(crate) fn run() -> Result<(), Failure> {
     Programs::build(Profile::Dev, false)?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
-    // As the end-to-end tests build it: there is one place for the program.
-    if has_openssl() {
-        command.args(["--features", OPENSSL]);
-    }
     let status = command.status();
     let status = status.map_err(|error| Failure::io("run", Path::new("cargo"), error))?;
     if status.success() { Ok(()) } else { Err(Failure::Tests { status }) }

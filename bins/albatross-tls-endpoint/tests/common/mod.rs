@@ -31,9 +31,6 @@ use tempfile::TempDir;
 /// How long anything may take before the test fails.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// Whether clients do not say that they are ours: then OpenSSL speaks with them, where it is there.
-pub const IS_FOREIGN: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"foreign");
-
 /// The folder of a recorded chain.
 pub fn case(name: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -158,12 +155,9 @@ pub fn impatient(stream: TcpStream) -> TcpStream {
 }
 
 pub fn client_over(stream: TcpStream, chain: &Path, key: &Path, server_ca: &Path) -> Client {
-    let mut config =
-        albatross_tls::client::config(root(server_ca), None, &certificates(chain), pair(key)).unwrap();
-    if IS_FOREIGN {
-        config.alpn_protocols.clear();
-    }
-    Client(StreamOwned::new(albatross_tls::client::connection(config).unwrap(), stream))
+    let connection =
+        albatross_tls::client::connect(root(server_ca), None, &certificates(chain), pair(key)).unwrap();
+    Client(StreamOwned::new(connection, stream))
 }
 
 /// Lets `serve` answer the first connections to a daemon below `tmpdir`, one after the other, until it returns

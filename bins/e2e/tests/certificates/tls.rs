@@ -39,8 +39,6 @@ pub(crate) fn client(chain: Option<(&Path, &Path)>) -> ClientConnection {
         Some((chain, key)) => config.with_client_cert_resolver(Arc::new(Always(certified(chain, key)))),
     };
     config.enable_sni = false;
-    // As our client, whose chain is a small one.
-    config.alpn_protocols = vec![b"albatross".to_vec()];
     let name = ServerName::try_from("localhost").unwrap();
     ClientConnection::new(Arc::new(config), name).unwrap()
 }

@@ -1,98 +1,105 @@
-//! What speaks TLS for one connection.
+//! What speaks TLS for one connection: rustls, and where the client's chain is a large one, [`Large`] for a while.
 //!
 //! An [`Engine`] knows neither sockets nor how much may wait: it turns octets of the network into those of the
-//! client and back, and says whose chain was judged. All that the [`Stream`](super::Stream) asks of TLS is asked
-//! here, so that another implementation is another alternative of the enum.
+//! client and back, and says whose chain was judged.
 
 use std::io::{self, BufRead, Write};
+use std::sync::Arc;
 
 use rustls::{Error, InvalidMessage, server::ServerConnection};
 
-use super::{MAX_CHAIN_OCTETS, Shown, TlsError, verifier::Slot};
-#[cfg(feature = "openssl")]
-use super::{first::First, openssl::Openssl};
+use super::beginning::{Beginning, Found, MAX_CLEAR};
+use super::large::{Done, Large};
+use super::places::{Claim, Place};
+use super::verifier::{Shared, StandIn};
+use super::{MAX_CHAIN_OCTETS, Shown, TlsError};
+use crate::queue::Queue;
 
 /// Octets that are read at once from a client that may have to wait for a place: what came with the beginning of its
 /// chain is held until then.
-#[cfg(feature = "openssl")]
 const READ_BEFORE_PLACE: usize = 4096;
 
 /// What a connection has to do with the places for large chains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Large {
+pub enum Places {
     /// Nothing, so far.
-    No,
+    None,
     /// Its chain is a large one, and is not read before there is a place.
-    Waits,
+    Awaited,
     /// As above, and there is one.
-    MayGoOn,
+    Free,
     /// It has one.
-    HasPlace,
+    Taken,
 }
 
 /// One connection's TLS.
 #[derive(Debug)]
-pub(super) enum Engine {
-    /// Chains of at most 64 KiB.
-    Rustls(Box<Rustls>),
-    /// A client whose first message has not all come.
-    #[cfg(feature = "openssl")]
-    First(Box<First>),
-    /// Chains of up to 16 MiB.
-    #[cfg(feature = "openssl")]
-    Openssl(Box<Openssl>),
-}
-
-/// TLS by rustls.
-#[derive(Debug)]
-pub(super) struct Rustls {
+pub(super) struct Engine {
     tls: ServerConnection,
-    slot: Slot,
+    shared: Arc<Shared>,
+    stage: Stage,
+    claim: Claim,
+    /// Until the connection ends: what came by it is held until then.
+    place: Option<Place>,
+    /// What rustls said, before what it will say.
+    output: Queue,
     ended: bool,
     /// The client broke the rules: what it sends is read and forgotten.
     failed: bool,
 }
 
+/// Who reads what the client sends.
+#[derive(Debug)]
+enum Stage {
+    /// rustls, and it is kept.
+    Beginning(Box<Beginning>),
+    /// Nobody, before there is a place.
+    Waiting {
+        large: Box<Large>,
+        held: Vec<u8>,
+    },
+    Large(Box<Large>),
+    Rustls,
+}
+
 impl Engine {
-    pub(super) fn rustls(mut tls: ServerConnection, slot: Slot) -> Self {
+    pub(super) fn new(mut tls: ServerConnection, shared: Arc<Shared>, claim: Claim) -> Self {
         // What is given to it is bounded by the caller.
         tls.set_buffer_limit(None);
-        Self::Rustls(Box::new(Rustls { tls, slot, ended: false, failed: false }))
+        let (stage, output) = (Stage::Beginning(Box::default()), Queue::default());
+        Self { tls, shared, stage, claim, place: None, output, ended: false, failed: false }
     }
 
     /// Whether the handshake is not done.
     pub(super) fn is_handshaking(&self) -> bool {
-        match self {
-            Self::Rustls(it) => it.tls.is_handshaking(),
-            #[cfg(feature = "openssl")]
-            Self::First(_) => true,
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.is_handshaking(),
-        }
+        self.tls.is_handshaking()
     }
 
     /// What the client showed. Once, and only when the handshake is done: then it holds the leaf's key.
-    pub(super) fn take_shown(&mut self) -> Option<Shown> {
-        if self.is_handshaking() {
-            return None;
-        }
-        match self {
-            Self::Rustls(it) => it.slot.take(),
-            #[cfg(feature = "openssl")]
-            Self::First(_) => None,
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.take_shown(),
-        }
+    pub(super) fn take_shown(&self) -> Option<Shown> {
+        if self.is_handshaking() || self.failed { None } else { self.shared.take() }
     }
 
     /// Whether the client said that nothing more comes.
-    pub(super) fn has_ended(&self) -> bool {
-        match self {
-            Self::Rustls(it) => it.ended,
-            #[cfg(feature = "openssl")]
-            Self::First(_) => false,
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.has_ended(),
+    pub(super) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The most octets that are to be read at once: few, until it is known whether the chain is a large one.
+    pub(super) const fn read_at_once(&self) -> usize {
+        match self.stage {
+            Stage::Beginning(_) => READ_BEFORE_PLACE,
+            _ => usize::MAX,
+        }
+    }
+
+    /// What it has to do with the places for large chains.
+    pub(super) fn places(&self) -> Places {
+        match self.stage {
+            Stage::Waiting { .. } if self.claim.is_free() => Places::Free,
+            Stage::Waiting { .. } => Places::Awaited,
+            _ if self.place.is_some() => Places::Taken,
+            _ => Places::None,
         }
     }
 
@@ -101,154 +108,128 @@ impl Engine {
     /// # Errors
     /// Where the client breaks the rules; an alert may wait to be written. It is said once, what comes
     /// afterwards is forgotten.
-    pub(super) fn receive(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
-        #[cfg(feature = "openssl")]
-        if let Self::First(first) = self {
-            match first.receive(&mut input, plain)? {
-                Some(decided) => *self = decided,
-                None => return Ok(()),
-            }
-            if let Self::Rustls(it) = self {
-                it.begin(plain)?;
-            }
+    pub(super) fn receive(&mut self, input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        if self.failed || self.ended {
+            return Ok(());
         }
-        match self {
-            Self::Rustls(it) => {
-                while !input.is_empty() && !it.ended && !it.failed {
-                    it.receive_some(&mut input, plain)?;
-                }
+        let received = match &mut self.stage {
+            Stage::Beginning(_) => self.begin(input, plain),
+            Stage::Waiting { held, .. } => {
+                // Nobody reads now; this was read before.
+                held.extend_from_slice(input);
                 Ok(())
             }
-            #[cfg(feature = "openssl")]
-            Self::First(_) => Ok(()),
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.receive(input, plain),
-        }
+            Stage::Large(_) => self.receive_large(input, plain),
+            Stage::Rustls => self.pass(input, plain),
+        };
+        self.failed |= received.is_err();
+        received
     }
 
-    /// Whether there is something for the network.
-    pub(super) fn wants_write(&self) -> bool {
-        match self {
-            Self::Rustls(it) => it.tls.wants_write(),
-            #[cfg(feature = "openssl")]
-            Self::First(it) => it.wants_write(),
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.wants_write(),
-        }
-    }
-
-    /// Writes some of it.
-    pub(super) fn write_to(&mut self, stream: &mut impl Write) -> io::Result<usize> {
-        match self {
-            Self::Rustls(it) => it.tls.write_tls(stream),
-            #[cfg(feature = "openssl")]
-            Self::First(it) => it.write_to(stream),
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.write_to(stream),
-        }
-    }
-
-    /// Takes octets for the client, at least one of any, and makes them into some for the network. Not before the
-    /// handshake is done.
-    pub(super) fn send(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Rustls(it) => it.tls.writer().write(octets),
-            #[cfg(feature = "openssl")]
-            Self::First(_) => Err(io::ErrorKind::NotConnected.into()),
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.send(octets),
-        }
-    }
-
-    /// Tells the client that nothing more comes.
-    pub(super) fn send_close_notify(&mut self) {
-        match self {
-            Self::Rustls(it) => it.tls.send_close_notify(),
-            // Nothing was agreed on that it could be said in.
-            #[cfg(feature = "openssl")]
-            Self::First(_) => {}
-            #[cfg(feature = "openssl")]
-            Self::Openssl(it) => it.send_close_notify(),
-        }
-    }
-}
-
-/// Large chains.
-#[cfg(feature = "openssl")]
-impl Engine {
-    /// The most octets that are to be read at once: few, until it is known whether the chain is a large one.
-    pub(super) fn read_at_once(&self) -> usize {
-        match self {
-            Self::First(_) => READ_BEFORE_PLACE,
-            Self::Openssl(it) if it.may_want_place() => READ_BEFORE_PLACE,
-            Self::Openssl(_) | Self::Rustls(_) => usize::MAX,
-        }
-    }
-
-    /// What it has to do with the places for large chains.
-    pub(super) fn large(&self) -> Large {
-        match self {
-            Self::Openssl(it) => it.large(),
-            Self::Rustls(_) | Self::First(_) => Large::No,
-        }
-    }
-
-    /// Goes on where it waited for a place and there is one now. False where it still waits.
+    /// Goes on if there is a place now. False where it still waits.
     ///
     /// # Errors
     /// As [`Self::receive`].
     pub(super) fn resume(&mut self, plain: &mut Vec<u8>) -> Result<bool, TlsError> {
-        match self {
-            Self::Openssl(it) => it.resume(plain),
-            Self::Rustls(_) | Self::First(_) => Ok(true),
+        if !matches!(self.stage, Stage::Waiting { .. }) {
+            return Ok(true);
         }
-    }
-}
-
-/// Without OpenSSL there are none.
-#[cfg(not(feature = "openssl"))]
-#[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same calls as with it")]
-impl Engine {
-    pub(super) const fn read_at_once(&self) -> usize {
-        usize::MAX
-    }
-
-    pub(super) const fn large(&self) -> Large {
-        Large::No
-    }
-
-    pub(super) fn resume(&mut self, _plain: &mut Vec<u8>) -> Result<bool, TlsError> {
+        let Some(place) = self.claim.take() else { return Ok(false) };
+        self.place = Some(place);
+        if let Stage::Waiting { large, held } = std::mem::replace(&mut self.stage, Stage::Rustls) {
+            self.stage = Stage::Large(large);
+            self.receive(&held, plain)?;
+        }
         Ok(true)
     }
-}
 
-impl Rustls {
-    fn receive_some(&mut self, input: &mut &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
-        // It fails where a handshake message is longer than rustls holds.
-        let took = self.tls.read_tls(input);
-        let processed = took
-            .map_err(|error| Error::General(error.to_string()))
-            .and_then(|_| self.tls.process_new_packets());
-        self.collect(plain);
-        processed.map(drop).map_err(|error| {
-            self.failed = true;
-            if self.tls.is_handshaking() && is_too_long(&error) {
-                TlsError::TooLarge { limit: MAX_CHAIN_OCTETS }
-            } else {
-                TlsError::Tls(error)
+    fn begin(&mut self, input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        let Stage::Beginning(mut beginning) = std::mem::replace(&mut self.stage, Stage::Rustls) else {
+            return Ok(());
+        };
+        let found = beginning
+            .add(input)
+            .map_err(|_| TlsError::Other(format!("a ClientHello of more than {MAX_CLEAR} octets")))?;
+        match found {
+            Found::Clear => {
+                let passed = self.pass(beginning.take_clear(), plain);
+                self.keep_output(&mut beginning);
+                self.stage = Stage::Beginning(beginning);
+                passed
             }
-        })
+            Found::Small => {
+                drop(self.shared.take_secrets());
+                self.pass(beginning.rest(), plain)
+            }
+            Found::Large => {
+                self.pass(beginning.take_clear(), plain)?;
+                self.keep_output(&mut beginning);
+                match self.large(&beginning) {
+                    Some(large) => {
+                        let held = beginning.rest().to_vec();
+                        self.stage = Stage::Waiting { large: Box::new(large), held };
+                        self.resume(plain).map(drop)
+                    }
+                    // It is not its turn, and rustls says so.
+                    None => self.pass(beginning.rest(), plain),
+                }
+            }
+        }
     }
 
-    /// Goes on with what has come already.
-    #[cfg(feature = "openssl")]
-    pub(super) fn begin(&mut self, plain: &mut Vec<u8>) -> Result<(), TlsError> {
-        let processed = self.tls.process_new_packets();
-        self.collect(plain);
-        processed.map(drop).map_err(|error| {
-            self.failed = true;
-            TlsError::Tls(error)
-        })
+    fn large(&self, beginning: &Beginning) -> Option<Large> {
+        let suite = self.tls.negotiated_cipher_suite()?;
+        Large::new(beginning, suite, &self.shared.take_secrets(), Arc::clone(&self.shared))
+    }
+
+    fn receive_large(&mut self, input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        let Stage::Large(large) = &mut self.stage else { return Ok(()) };
+        match large.receive(input) {
+            Ok(None) => Ok(()),
+            Ok(Some(Done { stand_in, rest })) => {
+                self.stage = Stage::Rustls;
+                self.stands_for(StandIn::Accepted, &stand_in, plain)?;
+                if self.is_handshaking() {
+                    return Err(TlsError::Other("the handshake was not completed".to_owned()));
+                }
+                self.pass(&rest, plain)
+            }
+            Err(error) => {
+                // For the sake of the alert.
+                if let Some(stand_in) = large.stand_in(false) {
+                    _ = self.stands_for(StandIn::Refused, &stand_in, plain);
+                }
+                self.stage = Stage::Rustls;
+                Err(error)
+            }
+        }
+    }
+
+    fn stands_for(&mut self, stand_in: StandIn, record: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        self.shared.set_stand_in(stand_in);
+        let passed = self.pass(record, plain);
+        self.shared.set_stand_in(StandIn::No);
+        passed
+    }
+
+    /// Gives octets to rustls.
+    fn pass(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        while !input.is_empty() && !self.ended {
+            // It fails where a handshake message is longer than rustls holds.
+            let took = self.tls.read_tls(&mut input);
+            let processed = took
+                .map_err(|error| Error::General(error.to_string()))
+                .and_then(|_| self.tls.process_new_packets());
+            self.collect(plain);
+            if let Err(error) = processed {
+                return Err(if self.tls.is_handshaking() && is_too_long(&error) {
+                    TlsError::TooLarge { limit: MAX_CHAIN_OCTETS }
+                } else {
+                    TlsError::Tls(error)
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Takes what is decrypted.
@@ -266,6 +247,40 @@ impl Rustls {
             let count = octets.len();
             reader.consume(count);
         }
+    }
+
+    /// What rustls says in the beginning is kept, too.
+    fn keep_output(&mut self, beginning: &mut Beginning) {
+        while self.tls.wants_write() {
+            let mut octets = Vec::new();
+            // Writing to memory does not fail.
+            if self.tls.write_tls(&mut octets).is_err() {
+                return;
+            }
+            beginning.said.extend_from_slice(&octets);
+            self.output.push(octets);
+        }
+    }
+
+    /// Whether there is something for the network.
+    pub(super) fn wants_write(&self) -> bool {
+        !self.output.is_empty() || self.tls.wants_write()
+    }
+
+    /// Writes some of it.
+    pub(super) fn write_to(&mut self, stream: &mut impl Write) -> io::Result<usize> {
+        if self.output.is_empty() { self.tls.write_tls(stream) } else { self.output.write_to(stream) }
+    }
+
+    /// Takes octets for the client, at least one of any, and makes them into some for the network. Not before the
+    /// handshake is done.
+    pub(super) fn send(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.tls.writer().write(octets)
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(super) fn send_close_notify(&mut self) {
+        self.tls.send_close_notify();
     }
 }
 

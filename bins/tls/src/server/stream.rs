@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use super::{
     Shown, TlsError,
-    engine::{Engine, Large},
+    engine::{Engine, Places},
 };
 use crate::queue::Queue;
 
@@ -35,6 +35,8 @@ pub struct Stream<S> {
     /// Octets of the queue that are encrypted and not all written.
     encrypted: usize,
     readable: bool,
+    /// The end of what the client sends may be there, which is said once: what is read has to be read up to it.
+    hung_up: bool,
     writable: bool,
     ended: bool,
     closing: Closing,
@@ -59,6 +61,7 @@ impl<S> Stream<S> {
             queue: Queue::default(),
             encrypted: 0,
             readable: true,
+            hung_up: false,
             writable: true,
             ended: false,
             closing: Closing::Open,
@@ -70,10 +73,18 @@ impl<S> Stream<S> {
         &mut self.stream
     }
 
-    /// Remembers that the stream may have something to read, or may take something.
-    pub const fn ready(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
+    /// Remembers that the stream may have something to read, or may take something; whether it may have nothing more
+    /// than it has.
+    pub const fn ready(&mut self, readable: bool, writable: bool, hung_up: bool) {
+        self.readable |= readable || hung_up;
+        self.hung_up |= hung_up;
         self.writable |= writable;
+    }
+
+    /// Whether the stream took less than there was for it. It is asked again when it is said to take more.
+    #[must_use]
+    pub const fn is_stuck(&self) -> bool {
+        !self.writable
     }
 
     /// Whether the handshake is not done.
@@ -90,17 +101,17 @@ impl<S> Stream<S> {
     /// Whether reading may give something.
     #[must_use]
     pub fn can_read(&self) -> bool {
-        match self.tls.large() {
-            Large::Waits => false,
-            Large::MayGoOn => !self.ended,
-            Large::No | Large::HasPlace => self.readable && !self.ended,
+        match self.tls.places() {
+            Places::Awaited => false,
+            Places::Free => !self.ended,
+            Places::None | Places::Taken => self.readable && !self.ended,
         }
     }
 
     /// What the connection has to do with the places for large chains.
     #[must_use]
-    pub fn large(&self) -> Large {
-        self.tls.large()
+    pub fn places(&self) -> Places {
+        self.tls.places()
     }
 
     /// Whether something waits to be written and the stream may take it.
@@ -158,6 +169,8 @@ impl<S: Read> Stream<S> {
                 Ok(0) => self.ended = true,
                 Ok(count) => {
                     total += count;
+                    // That was all there is. What comes later is said.
+                    self.readable = count == most || self.hung_up;
                     let result = self.tls.receive(scratch.get(..count).unwrap_or_default(), plain);
                     self.ended |= self.tls.has_ended();
                     result?;

@@ -2,34 +2,69 @@
 
 use std::sync::{Arc, Mutex};
 
-#[cfg(feature = "openssl")]
-use albatross_core::certificate::Certificate;
-use albatross_core::certificate::{ChainError, chain_from_der};
+use albatross_core::certificate::{Certificate, ChainError, PublicKey, chain_from_der};
 use albatross_core::endpoint::Judged;
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::tls13::OkmBlock;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, KeyLog, PeerIncompatible,
+    SignatureScheme,
+};
 
 use super::{MAX_CHAIN_OCTETS, SharedJudge, Shown, lock};
-use crate::schemes::{tls13_schemes, verify_tls13};
+use crate::schemes::{tls13_schemes, verify_by};
 
-/// Where the verifier of one connection leaves what it found.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
+/// What one connection and its rustls tell each other.
+#[derive(Debug)]
+pub(super) struct Shared {
     judge: SharedJudge,
-    found: Arc<Mutex<Option<Result<Judged, ChainError>>>>,
+    found: Mutex<Option<Result<Judged, ChainError>>>,
+    /// Of the leaf of the chain that was judged, until it has signed.
+    key: Mutex<Option<PublicKey>>,
+    secrets: Mutex<Secrets>,
+    stand_in: Mutex<StandIn>,
 }
 
-impl Slot {
+/// The secrets of a handshake, until it is known that they are not needed. They are overwritten when they are dropped.
+#[derive(Default)]
+pub(super) struct Secrets {
+    pub(super) client: Option<OkmBlock>,
+    pub(super) server: Option<OkmBlock>,
+}
+
+/// Whether what rustls is given is not the client's messages, but stands for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StandIn {
+    No,
+    /// The client holds the key of the leaf of the chain that was judged.
+    Accepted,
+    Refused,
+}
+
+impl Shared {
     pub(super) fn new(judge: SharedJudge) -> Self {
-        Self { judge, found: Arc::default() }
+        let (found, key, secrets) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { judge, found, key, secrets, stand_in: Mutex::new(StandIn::No) }
     }
 
-    /// Judges a chain that could be read.
-    #[cfg(feature = "openssl")]
+    /// Judges a chain that could be read, and remembers its leaf's key.
     pub(super) fn judge(&self, chain: &[Certificate<'_>], now: UnixTime) {
-        let found = lock(&self.judge).judge(chain, crate::time(now));
+        self.remember(chain.first());
+        self.keep(lock(&self.judge).judge(chain, crate::time(now)));
+    }
+
+    fn remember(&self, leaf: Option<&Certificate<'_>>) {
+        *lock(&self.key) = leaf.map(|leaf| leaf.public_key().clone());
+    }
+
+    /// The key of the leaf of the chain that was judged. Once.
+    pub(super) fn take_key(&self) -> Option<PublicKey> {
+        lock(&self.key).take()
+    }
+
+    fn keep(&self, found: Result<Judged, ChainError>) {
         *lock(&self.found) = Some(found);
     }
 
@@ -44,23 +79,26 @@ impl Slot {
             },
         })
     }
+
+    /// The secrets as far as they are known, which are forgotten.
+    pub(super) fn take_secrets(&self) -> Secrets {
+        std::mem::take(&mut lock(&self.secrets))
+    }
+
+    /// What the next messages are for rustls.
+    pub(super) fn set_stand_in(&self, stand_in: StandIn) {
+        *lock(&self.stand_in) = stand_in;
+    }
+
+    fn stand_in(&self) -> StandIn {
+        *lock(&self.stand_in)
+    }
 }
 
-/// The verifier of one connection. It lets every chain pass that can be read: the client is then told, over
-/// what was agreed on, what is wrong with its chain. What it may do comes from the judge and from nothing else.
+/// What rustls asks and tells. It lets every chain pass that can be read: the client is then told, over what was agreed
+/// on, what is wrong with its chain. What it may do comes from the judge and from nothing else.
 #[derive(Debug)]
-pub(super) struct Verifier(Slot);
-
-impl Verifier {
-    pub(super) const fn new(slot: Slot) -> Self {
-        Self(slot)
-    }
-
-    fn judge<'a>(&self, ders: impl Iterator<Item = &'a [u8]>, now: UnixTime) -> Result<Judged, ChainError> {
-        let chain = chain_from_der(ders, MAX_CHAIN_OCTETS)?;
-        lock(&self.0.judge).judge(&chain, crate::time(now))
-    }
-}
+pub(super) struct Verifier(pub(super) Arc<Shared>);
 
 impl ClientCertVerifier for Verifier {
     /// None, as the peer has it: clients have one chain and send it.
@@ -74,10 +112,22 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let ders = std::iter::once(end_entity).chain(intermediates).map(AsRef::as_ref);
-        let found = self.judge(ders, now);
-        *lock(&self.0.found) = Some(found);
-        Ok(ClientCertVerified::assertion())
+        match self.0.stand_in() {
+            StandIn::No => {
+                let ders = std::iter::once(end_entity).chain(intermediates).map(AsRef::as_ref);
+                match chain_from_der(ders, MAX_CHAIN_OCTETS) {
+                    Ok(chain) => self.0.judge(&chain, now),
+                    Err(error) => {
+                        // Its client is told, if there is a leaf.
+                        self.0.remember(Certificate::from_der(end_entity).ok().as_ref());
+                        self.0.keep(Err(error));
+                    }
+                }
+                Ok(ClientCertVerified::assertion())
+            }
+            StandIn::Accepted => Ok(ClientCertVerified::assertion()),
+            StandIn::Refused => Err(Error::InvalidCertificate(CertificateError::BadEncoding)),
+        }
     }
 
     fn verify_tls12_signature(
@@ -92,14 +142,42 @@ impl ClientCertVerifier for Verifier {
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        leaf: &CertificateDer<'_>,
+        _leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // The leaf of the chain that was just judged.
-        verify_tls13(message, leaf, signature)
+        match self.0.stand_in() {
+            StandIn::No => {
+                let unreadable = || Error::InvalidCertificate(CertificateError::BadEncoding);
+                verify_by(&self.0.take_key().ok_or_else(unreadable)?, message, signature)
+            }
+            StandIn::Accepted => Ok(HandshakeSignatureValid::assertion()),
+            StandIn::Refused => Err(Error::InvalidCertificate(CertificateError::BadSignature)),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         tls13_schemes()
+    }
+}
+
+/// What the client encrypts its certificates with, and the server what it says before. No other secret is asked for.
+impl KeyLog for Shared {
+    fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
+        let mut secrets = lock(&self.secrets);
+        match label {
+            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => secrets.client = Some(OkmBlock::new(secret)),
+            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => secrets.server = Some(OkmBlock::new(secret)),
+            _ => {}
+        }
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        matches!(label, "CLIENT_HANDSHAKE_TRAFFIC_SECRET" | "SERVER_HANDSHAKE_TRAFFIC_SECRET")
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
     }
 }
