@@ -380,7 +380,7 @@ impl Display for Shown<Exit> {
 impl Display for Shown<&Event> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Event::DaemonStarted => f.write_str("the log begins"),
+            Event::DaemonStarted => f.write_str("albatrossd started"),
             Event::Login(session) => write!(f, "login {}", Shown(session)),
             Event::Logout(session) => write!(f, "logout {}", Shown(session)),
             Event::Command { command, failure: None } => write!(f, "{} done", shown(command)),
@@ -388,7 +388,10 @@ impl Display for Shown<&Event> {
                 write!(f, "{} failed: {}", shown(command), shown(why))
             }
             Event::UnikernelStarted(pid) => write!(f, "started, pid {pid}"),
-            Event::UnikernelStopped { pid, exit } => write!(f, "pid {pid} ended by {}", Shown(*exit)),
+            Event::UnikernelStopped { pid, exit: Some(exit) } => {
+                write!(f, "pid {pid} ended by {}", Shown(*exit))
+            }
+            Event::UnikernelStopped { pid, exit: None } => write!(f, "pid {pid} ended, how is not known"),
         }
     }
 }
