@@ -17,11 +17,12 @@ use albatross_proto::{Data, Header, Name, Payload, Text, Wire};
 
 use crate::machine::Now;
 
-/// How long to wait before the log daemon is looked for again. It grows to [`MAX_RETRY`]: there may be none.
+/// How long to wait before the log daemon is looked for again.
 pub const RETRY: Duration = Duration::from_secs(1);
 
-/// The longest that is waited before the log daemon is looked for again while nothing happens.
-pub const MAX_RETRY: Duration = Duration::from_secs(30);
+/// The wait grows four times with each attempt, up to this. Then it is looked for when the next event is given: there
+/// may be none on this host, and who has nothing to do is not to be woken.
+pub const MAX_RETRY: Duration = Duration::from_secs(16);
 
 /// How long the log daemon may take for an answer before nobody waits for it any more. A disk that is busy takes a
 /// fraction of that.
@@ -158,7 +159,7 @@ impl Sender {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let connect = match self.link {
-            Link::Away { tried, delay } => tried.map(|tried| tried + delay),
+            Link::Away { tried, delay } if delay <= MAX_RETRY => tried.map(|tried| tried + delay),
             _ => None,
         };
         let late = self.sent.front().filter(|_| !self.late).map(|(_, sent)| *sent + LATE);
@@ -176,9 +177,10 @@ impl Sender {
             Err(error) => self.warn(format!("an event cannot be sent to the log daemon: {error}")),
         }
         self.forget_oldest();
-        if let Link::Away { tried, .. } = self.link
+        if let Link::Away { tried, delay } = self.link
             && tried.is_none_or(|tried| tried + RETRY <= now.monotonic)
         {
+            self.link = Link::Away { tried, delay: delay.min(RETRY) };
             self.connect();
         }
         self.send(now.monotonic);
@@ -196,7 +198,7 @@ impl Sender {
     /// The log daemon was not reached, or its connection is gone.
     pub fn closed(&mut self, now: Now) {
         let delay = match self.link {
-            Link::Connecting { delay } => (delay * 2).min(MAX_RETRY),
+            Link::Connecting { delay } => (delay * 4).min(2 * MAX_RETRY),
             Link::Connected => {
                 self.warn("the log daemon is gone, events are kept for it".to_owned());
                 RETRY
@@ -242,6 +244,7 @@ impl Sender {
             self.refused_until = None;
         }
         if let Link::Away { tried: Some(tried), delay } = self.link
+            && delay <= MAX_RETRY
             && tried + delay <= now
         {
             self.connect();
@@ -399,7 +402,7 @@ mod tests {
         assert_eq!(outputs(&mut sender), (vec![], vec![]));
         // Nobody is there, for longer and longer.
         let mut now = 10;
-        for delay in [1, 2, 4, 8, 16, 30, 30] {
+        for delay in [1, 4, 16] {
             now += delay * 1000;
             assert_eq!(sender.next_deadline(), Some(Duration::from_millis(now)));
             sender.tick(at(now));
@@ -407,6 +410,7 @@ mod tests {
             sender.closed(at(now));
             outputs(&mut sender);
         }
+        assert_eq!(sender.next_deadline(), None);
         // Something that happens is a reason to look at once, and to wait for that.
         event(&mut sender, at(now + 1000));
         assert!(sender.is_prompt());
