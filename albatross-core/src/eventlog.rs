@@ -15,7 +15,8 @@
 //! was written. That is told apart from every other damage ([`Log::torn`]) and is the only thing that may be
 //! repaired, by cutting it off.
 //!
-//! Reading takes time and memory in proportion to the file, whatever is in it.
+//! [`Log::read`] takes time and memory in proportion to the file, whatever is in it; [`Reader`] takes the file in
+//! pieces, and memory for one record.
 
 use core::fmt;
 
@@ -24,13 +25,17 @@ use albatross_proto::{DecodeError, EncodeError};
 
 use crate::digest::sha256;
 
+mod reader;
+
+pub use reader::{End, Mark, Reader};
+
 /// What a file begins with: what it is, and the version of its form.
 const MAGIC: [u8; 8] = *b"ALBLOG1\n";
 /// Octets of a link.
 pub const LINK: usize = 32;
 const LENGTH: usize = 4;
 /// Octets before the first record.
-const BEGIN: usize = MAGIC.len() + LINK;
+pub const BEGIN: usize = MAGIC.len() + LINK;
 /// Octets before the content of a record.
 const HEADER: usize = LENGTH + HEAD + LINK;
 /// Octets of a head.
@@ -97,6 +102,12 @@ impl Chain {
     #[must_use]
     pub const fn after(log: &Log) -> Self {
         Self { link: log.link }
+    }
+
+    /// Goes on after a record of which this is the link.
+    #[must_use]
+    pub const fn after_link(link: [u8; LINK]) -> Self {
+        Self { link }
     }
 
     /// The octets of one more record, to be appended in one piece.

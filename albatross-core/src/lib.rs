@@ -57,6 +57,7 @@ pub mod image;
 #[cfg(feature = "certificates")]
 pub mod issue;
 pub mod journal;
+pub mod log;
 pub mod mac;
 pub mod machine;
 pub mod resources;

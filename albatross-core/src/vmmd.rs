@@ -7,7 +7,8 @@
 //!
 //! A unikernel is in one of three states: starting (one task at a time, see
 //! the module `start`), running, or waiting to be started again. A change is persisted before it is
-//! acknowledged. What is on record and cannot be started waits with a growing delay and is tried again.
+//! acknowledged, and said to the event log (the module `events`). What is on record and cannot be started waits with a
+//! growing delay and is tried again.
 //!
 //! It follows `docs/protocol.md` (conversations) and `docs/architecture.md` (the life of a command).
 
@@ -15,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use albatross_proto::{Header, Int, Name, Payload, Policy, Text, Wire};
+use albatross_proto::log::Event;
+use albatross_proto::{Header, Int, Name, Payload, Policy, Text, Time, Wire};
 
 use crate::machine::{ClientId, Level, Now};
 use crate::resources::{Overcommit, Resources};
@@ -23,6 +25,7 @@ use crate::resources::{Overcommit, Resources};
 mod block;
 mod command;
 mod create;
+mod events;
 mod group;
 mod interface;
 #[cfg(test)]
@@ -131,6 +134,9 @@ pub struct Vmmd {
     next_spool: u64,
     console: Console,
     statistics: statistics::Statistics,
+    events: events::Events,
+    /// The time of the input that is being handled.
+    now: Now,
     /// Deadlines; one that has lost its reason is ignored when it comes.
     timers: BTreeSet<(Duration, Timer)>,
     outputs: Vec<Output>,
@@ -171,6 +177,8 @@ struct Message {
 struct Requester {
     client: ClientId,
     header: Header,
+    /// The command in words, where it goes into the event log.
+    command: Option<Text>,
 }
 
 /// The connection to the console daemon.
@@ -257,6 +265,8 @@ impl Vmmd {
             next_spool: 0,
             console: Console::default(),
             statistics: statistics::Statistics::default(),
+            events: events::Events::default(),
+            now: Now { monotonic: Duration::ZERO, wall: Time::default() },
             timers: BTreeSet::new(),
             outputs: Vec::new(),
         }
@@ -271,16 +281,19 @@ impl Vmmd {
     /// When the machine wants an [`Input::Tick`], on the monotonic clock; never where nothing waits.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.timers.first().map(|(when, _)| *when)
+        let own = self.timers.first().map(|(when, _)| *when);
+        own.into_iter().chain(self.events.next_deadline()).min()
     }
 
     /// The one entrance: what happened goes in, what is to be done comes out, in order.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
+        self.now = now;
         match input {
             Input::BlockFiles(files) => self.adopt_blocks(files),
             Input::Groups(found) => self.groups.begin(found),
             Input::Begin { host, record, seed, left } => {
                 self.begin(now, host, record, seed);
+                self.event(Name::root(), Event::DaemonStarted);
                 self.take_over(now, left);
                 self.connect_console();
             }
@@ -296,6 +309,9 @@ impl Vmmd {
             Input::ConsoleConnected => self.console_connected(now),
             Input::ConsoleFrame(frame) => self.console_frame(now, &frame),
             Input::ConsoleClosed => self.console_closed(now),
+            Input::LogConnected => self.events.sender.connected(now),
+            Input::LogFrame(frame) => self.events.sender.frame(now, &frame),
+            Input::LogClosed => self.events.sender.closed(now),
             Input::Exited { pid, exit } => self.exited(now, pid, exit),
             Input::OutOfMemory { pid } => self.out_of_memory(pid),
             Input::Done(task, result) => self.done(now, task, result),
@@ -304,8 +320,10 @@ impl Vmmd {
             Input::HandOver => self.hand_over(now),
         }
         self.expire(now);
+        self.tell_log();
         self.start_due(now);
         self.next_pipelined(now);
+        self.tell_log();
         self.end_if_free();
         std::mem::take(&mut self.outputs)
     }
@@ -360,6 +378,9 @@ impl Vmmd {
     }
 
     fn expire(&mut self, now: Now) {
+        if self.events.next_deadline().is_some_and(|deadline| deadline <= now.monotonic) {
+            self.events.sender.tick(now);
+        }
         while let Some((_, timer)) = self.timers.first().filter(|(when, _)| *when <= now.monotonic).cloned() {
             self.timers.pop_first();
             match timer {
@@ -378,7 +399,7 @@ impl Vmmd {
     fn reply(&mut self, requester: &Requester, payload: Payload<'_>) {
         let keep = matches!(&payload, Payload::Success(albatross_proto::Success::Text(text))
             if [ADDED_POLICY, UNMODIFIED_POLICY].contains(&text.as_bytes()));
-        let Requester { client, header } = requester;
+        let Requester { client, header, .. } = requester;
         let Some(state) = self.clients.get_mut(client) else { return };
         state.busy = false;
         let keep = keep && !(state.ended && state.pipelined.is_empty());
@@ -422,13 +443,13 @@ impl Vmmd {
     fn succeed(&mut self, requester: &Requester, text: impl Into<Text>) {
         let text = text.into();
         self.log(Level::Info, format!("{}: {text}", requester.header.name));
-        self.reply(requester, Payload::Success(albatross_proto::Success::Text(text)));
+        self.conclude(requester, Ok(text));
     }
 
     fn fail(&mut self, requester: &Requester, why: impl Into<String>) {
         let why = why.into();
         self.log(Level::Info, format!("{}: refused: {why}", requester.header.name));
-        self.reply(requester, Payload::Failure(Text::from(why)));
+        self.conclude(requester, Err(Text::from(why)));
     }
 }
 

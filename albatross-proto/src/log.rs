@@ -24,7 +24,7 @@ pub struct LogCommand(
 /// LogEntry ::= SEQUENCE { timestamp time, event Event, .. }
 /// Event    ::= CHOICE { daemon-started [0] NULL, login [1] Session, logout [2] Session,
 ///              command [3] SEQUENCE { command UTF8String, failure UTF8String OPTIONAL },
-///              unikernel-started [4] INTEGER (pid), unikernel-stopped [5] SEQUENCE { pid INTEGER, Exit } }
+///              unikernel-started [4] INTEGER (pid), unikernel-stopped [5] SEQUENCE { pid INTEGER, Exit OPTIONAL } }
 /// Session  ::= SEQUENCE { address UTF8String, serial OCTET STRING }
 /// ```
 /// Fields under context tags after the event are for later versions and are skipped.
@@ -43,7 +43,7 @@ pub struct LogEntry {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRecord {
-    /// What it is about; the root for the daemon that writes the log.
+    /// What it is about; the root for albatrossd itself.
     pub name: Name,
     /// What happened, and when.
     pub entry: LogEntry,
@@ -52,7 +52,7 @@ pub struct LogRecord {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The daemon that writes the log was started.
+    /// albatrossd was started.
     DaemonStarted,
     /// A client was let in by the endpoint.
     Login(Session),
@@ -71,8 +71,8 @@ pub enum Event {
     UnikernelStopped {
         /// Its process id.
         pid: Int,
-        /// How it ended.
-        exit: Exit,
+        /// How it ended; `None` where that cannot be known of one that was taken over.
+        exit: Option<Exit>,
     },
 }
 
@@ -159,7 +159,9 @@ impl Event {
             Self::UnikernelStopped { pid, exit } => out.explicit(5, |out| {
                 out.sequence(|out| {
                     out.int(*pid);
-                    exit.write(out);
+                    if let Some(exit) = exit {
+                        exit.write(out);
+                    }
                 });
             }),
         }
@@ -183,7 +185,7 @@ impl Event {
             5 => {
                 let mut fields = content.sequence("log-entry.unikernel-stopped")?;
                 let pid = fields.int("log-entry.unikernel-stopped.pid")?;
-                let exit = Exit::read(&mut fields)?;
+                let exit = if fields.is_finished() { None } else { Some(Exit::read(&mut fields)?) };
                 fields.finish("log-entry.unikernel-stopped")?;
                 Self::UnikernelStopped { pid, exit }
             }

@@ -151,7 +151,7 @@ impl Vmmd {
 
     fn dump_block(&mut self, requester: Requester, level: Int, form: DumpForm) {
         let level = compression_level(level);
-        self.use_block(requester, Job::Send, |Requester { client, header }, file| Task::SendBlock {
+        self.use_block(requester, Job::Send, |Requester { client, header, .. }, file| Task::SendBlock {
             client: *client,
             header: header.clone(),
             file,

@@ -7,6 +7,7 @@ use albatross_proto::{
     Success, Text, UnikernelCommand, Wire, command::ByDigest,
 };
 
+use super::events;
 use super::store::Changed;
 use super::unikernel::{AfterStop, Cancelled, Cause, State, Unikernel};
 use super::{
@@ -101,7 +102,9 @@ impl Vmmd {
     ) {
         match decoded {
             Ok(Wire { header, payload: Payload::Command(command) }) => {
-                self.command(now, Requester { client, header }, command, image)
+                let words =
+                    if self.is_there(&header.name, &command) { None } else { events::words(&command) };
+                self.command(now, Requester { client, header, command: words }, command, image)
             }
             Ok(Wire { header, .. }) => {
                 self.drop_spool(image);
@@ -114,6 +117,12 @@ impl Vmmd {
                 self.close(client);
             }
         }
+    }
+
+    /// Whether a command adds a policy that is there already, as almost every one of a chain does.
+    fn is_there(&self, name: &Name, command: &Command<'_>) -> bool {
+        let Command::Policy(PolicyCommand::Add(policy)) = command else { return false };
+        self.resources.policy(name.path()) == Some(policy)
     }
 
     /// Whether a command is about bridges that were not there when the machine was looked at last.

@@ -50,6 +50,12 @@ pub enum Input {
     ConsoleFrame(Vec<u8>),
     /// The console daemon was not reached, or its connection is gone.
     ConsoleClosed,
+    /// The log daemon was reached.
+    LogConnected,
+    /// The log daemon sent a frame.
+    LogFrame(Vec<u8>),
+    /// The log daemon was not reached, or its connection is gone.
+    LogClosed,
     /// A tender ended.
     Exited {
         /// Its process id.
@@ -85,6 +91,13 @@ pub enum Output {
     ConnectConsole,
     /// Send this message to the console daemon as a frame.
     SendConsole(Vec<u8>),
+    /// Connect to the log daemon: [`Input::LogConnected`] or [`Input::LogClosed`] answers, before anything else that
+    /// happens.
+    ConnectLog,
+    /// Send this message to the log daemon as a frame.
+    SendLog(Vec<u8>),
+    /// Close the connection to the log daemon. Nothing is said of it any more.
+    CloseLog,
     /// Carry this out and answer with [`Input::Done`].
     Task(TaskId, Task),
     /// Make room for an image that comes in pieces. That there is none is the failure of the task that

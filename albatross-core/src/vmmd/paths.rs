@@ -96,6 +96,8 @@ fn carry_out(output: &Output, name: &Name) -> Option<Input> {
             let answer = Wire::new(header, Payload::Success(Success::Empty)).encode();
             return Some(Input::ConsoleFrame(answer.expect("encodes")));
         }
+        Output::ConnectLog => return Some(Input::LogClosed),
+        Output::SendLog(_) | Output::CloseLog => return None,
         Output::Kill(pid, _) => {
             return Some(Input::Exited { pid: *pid, exit: Some(Exit::Exited(Int::ZERO)) });
         }

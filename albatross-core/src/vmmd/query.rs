@@ -80,7 +80,7 @@ impl Vmmd {
             return self.fail(&requester, why);
         };
         let path = self.config.stored_image(&unikernel.digest);
-        let Requester { client, header } = requester.clone();
+        let Requester { client, header, .. } = requester.clone();
         let task = Task::SendImage { client, header, path, level: compression_level(level) };
         self.task(task, Waiting::Sent(requester));
     }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use albatross_proto::command::ConsoleCommand;
+use albatross_proto::log::Event;
 use albatross_proto::state::Stage;
 use albatross_proto::{Command, Header, Int, Name, Payload, Time, Wire};
 
@@ -273,6 +274,7 @@ impl Vmmd {
         }
         self.note(name, Stage::Running);
         self.log(Level::Info, format!("{name}: started as process {pid}"));
+        self.event(name.clone(), Event::UnikernelStarted(Int::from(pid)));
         self.statistics_add(name);
         match cause {
             Cause::Create(requester) | Cause::Restart(requester) => {

@@ -24,7 +24,7 @@ pub(super) struct Statistics {
 impl Vmmd {
     /// A statistics daemon wants to know what runs.
     pub(super) fn statistics_begin(&mut self, requester: &Requester) {
-        let Requester { client, header } = requester;
+        let Requester { client, header, .. } = requester;
         if let Some(older) = self.statistics.client.replace(*client) {
             self.close(older);
         }

@@ -55,6 +55,7 @@ impl Vmmd {
     /// A tender ended: what it held is freed, and what was to happen then happens.
     pub(super) fn exited(&mut self, now: Now, pid: u32, exit: Option<Exit>) {
         if let Some(stray) = self.strays.remove(&pid) {
+            self.ended_event(stray.name(), pid, exit);
             return self.stray_ended(&stray);
         }
         let Some(name) = self.processes.remove(&pid) else {
@@ -76,6 +77,7 @@ impl Vmmd {
         self.users.give_back(user);
         self.remove_group(&name);
         self.log(Level::Info, format!("{name}: process {pid} {}", describe(exit)));
+        self.ended_event(&name, pid, exit);
         if stop.is_none() && matches!(self.phase, Phase::Serving | Phase::HandingOver) {
             return self.after_exit(now, &name, exit);
         }
@@ -194,10 +196,13 @@ impl Vmmd {
             State::Starting(_) => false,
             State::Running(running) => leaves && running.stop.is_none(),
         };
-        if self.tasks.is_empty() && self.strays.is_empty() && self.unikernels.values().all(is_free) {
+        let is_told = self.events.is_told();
+        if self.tasks.is_empty() && self.strays.is_empty() && self.unikernels.values().all(is_free) && is_told
+        {
             if self.journal.take_last_try() {
                 return self.persist(&Changed::Policy(Path::root()));
             }
+            self.leave_log();
             self.phase = Phase::Ended;
             self.output(Output::Exit);
         }

@@ -62,6 +62,12 @@ pub(super) struct Stray {
     held: Vec<Name>,
 }
 
+impl Stray {
+    pub(super) const fn name(&self) -> &Name {
+        &self.tender.name
+    }
+}
+
 impl Config {
     /// Where the notes of tenders that run are kept.
     #[must_use]
@@ -218,6 +224,7 @@ impl Vmmd {
     fn ended_meanwhile(&mut self, now: Now, pid: u32, tender: Tender, exit: Option<Exit>) {
         let Tender { name, restarts, stage, .. } = tender;
         let how = describe(exit);
+        self.ended_event(&name, pid, exit);
         self.log(Level::Info, format!("{name}: process {pid} {how}, while no albatrossd was there"));
         let Some(unikernel) = self.unikernels.get_mut(&name) else { return };
         unikernel.last_exit = exit;

@@ -17,6 +17,7 @@ use super::*;
 mod block;
 mod block_takeover;
 mod bounds;
+mod events;
 mod found;
 mod group;
 mod host;
@@ -75,6 +76,7 @@ struct Host {
     killed: Vec<(u32, Signal)>,
     killed_groups: Vec<Name>,
     exited: bool,
+    log: events::LogDaemon,
 }
 
 fn host_policy() -> Policy {
@@ -147,6 +149,7 @@ impl Host {
             killed: Vec::new(),
             killed_groups: Vec::new(),
             exited: false,
+            log: events::LogDaemon::default(),
         }
     }
 
@@ -217,6 +220,10 @@ impl Host {
             Output::Close(client) => assert!(self.closed.insert(client), "closed once"),
             Output::ConnectConsole if self.console_up => return Some(Input::ConsoleConnected),
             Output::ConnectConsole => return Some(Input::ConsoleClosed),
+            Output::ConnectLog if self.log.up => return Some(Input::LogConnected),
+            Output::ConnectLog => return Some(Input::LogClosed),
+            Output::SendLog(message) => return self.log_got(message),
+            Output::CloseLog => self.log.hung_up = true,
             Output::SendConsole(message) if self.console_silent => self.held.push(message),
             Output::SendConsole(message) => return Some(Input::ConsoleFrame(console_answer(&message))),
             Output::Task(id, task)

@@ -8,7 +8,7 @@ use albatross_core::vmmd::{Input, MAX_PIPELINED};
 use albatross_proto::command::{BlockCommand, ByDigest};
 use albatross_proto::{
     Arguments, BlockDevice, Command, Config, FailBehaviour, Header, Int, Name, NetDevice, Payload, Policy,
-    PolicyCommand, Text, Typ, UnikernelCommand, Wire,
+    PolicyCommand, Success, Text, Typ, UnikernelCommand, Wire,
 };
 
 use crate::Sabotage;
@@ -413,6 +413,8 @@ impl Host {
         if wire.header != header {
             return self.broke(format!("client {} is answered {:?}, not {header:?}", client.0, wire.header));
         }
+        let unmodified = matches!(&wire.payload, Payload::Success(Success::Text(text))
+            if text.as_bytes() == b"no modification of policy");
         let success = match wire.payload {
             Payload::Success(_) => true,
             Payload::Failure(_) => false,
@@ -425,6 +427,11 @@ impl Host {
         }
         if matches!(change, Change::Destroy(_)) && self.spoils(Sabotage::AnswerTwice) {
             self.reply(client, message);
+        }
+        // One that fails may be of a policy that is there already.
+        let is_policy = matches!(change, Change::Policy(..));
+        if !matches!(change, Change::Nothing) && !unmodified && (success || !is_policy) {
+            self.answered_command(&header.name, !success);
         }
         self.ledger.answered(header.sequence, &change, success);
         if let Change::Block(name, _) = change {

@@ -58,7 +58,7 @@ fn work(random: &mut Random) -> Step {
 
 fn step(random: &mut Random, names: usize, trouble: usize) -> Step {
     let any = random.below(64);
-    match random.below(124) {
+    match random.below(132) {
         0..32 => Step::Ask(ask(random, names)),
         32..37 => Step::Pipeline(any, ask(random, names)),
         37..40 => Step::Chain(policy(random), ask(random, names)),
@@ -99,6 +99,9 @@ fn step(random: &mut Random, names: usize, trouble: usize) -> Step {
         114 if trouble > 0 => Step::Mute(1 + random.below(3)),
         115 if trouble > 0 => Step::Freeze,
         116 if trouble > 0 => Step::HandOver,
+        124..126 if trouble > 0 => Step::LogDown,
+        126..129 => Step::LogUp,
+        129 if trouble > 0 => Step::LogDies { written: random.once_in(2) },
         _ => work(random),
     }
 }

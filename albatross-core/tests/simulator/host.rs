@@ -16,6 +16,7 @@ use crate::clients::Client;
 use crate::console::ConsoleSide;
 use crate::counts::Counts;
 use crate::disk::Disk;
+use crate::events::LogSide;
 use crate::images::Images;
 use crate::ledger::{Ledger, Version};
 use crate::script::{Kind, Step};
@@ -118,6 +119,7 @@ pub(crate) struct Host {
     pub(crate) next_client: usize,
     pub(crate) next_sequence: i64,
     pub(crate) console: ConsoleSide,
+    pub(crate) log: LogSide,
     pub(crate) statistics: Statistics,
     pub(crate) ledger: Ledger,
     pub(crate) faults: BTreeMap<Kind, usize>,
@@ -199,6 +201,7 @@ impl Host {
             next_client: 0,
             next_sequence: 1,
             console: ConsoleSide::new(),
+            log: LogSide::new(),
             statistics: Statistics::default(),
             ledger: Ledger::default(),
             faults: BTreeMap::new(),
@@ -219,6 +222,7 @@ impl Host {
             sabotage,
             sabotaged: 0,
         };
+        host.log_up();
         host.begin();
         host
     }
@@ -261,6 +265,7 @@ impl Host {
             self.carry_out(output);
             self.atom();
         }
+        self.converse_with_log();
     }
 
     /// Takes one step, with what follows if the daemon ends by it, and looks at everything.
@@ -296,6 +301,9 @@ impl Host {
             Step::Deafen(process) => self.deafen(process),
             Step::ConsoleDown => self.console_down(),
             Step::ConsoleUp => self.console_up(),
+            Step::LogDown => self.log_down(),
+            Step::LogUp => self.log_up(),
+            Step::LogDies { written } => self.log.dies = Some(written),
             Step::Crash { power, after, chance } => self.crash = Some(Crash { power, after, chance }),
             Step::Terminate => {
                 self.asked_to_end += 1;

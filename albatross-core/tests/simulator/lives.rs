@@ -42,6 +42,7 @@ impl Host {
             self.placed.clear();
             self.fifos.clear();
             self.console.forget();
+            self.log_down();
             // It may come back with less than it had.
             self.root.memory = Int::from(if chance.is_multiple_of(5) { LESS_MEMORY } else { MEMORY });
         } else {
@@ -97,6 +98,7 @@ impl Host {
         self.handing_over = false;
         self.damaged = true;
         self.close_link();
+        self.close_log_link();
     }
 
     /// What albatrossd does at its start: reads the record, removes the images that it does not name, and what

@@ -1,4 +1,4 @@
-//! A whole host under one seed: the machines of albatrossd and of the console daemon, wired together, on a
+//! A whole host under one seed: the machines of albatrossd, of the console daemon and of the log daemon, wired together, on a
 //! modelled disk, with modelled processes, taps, fifos and clients.
 //!
 //! A seed makes a script ([`script`]), a list of steps. [`host::Host`] takes one after the other and looks after
@@ -36,6 +36,7 @@ mod devices;
 mod disk;
 mod draw;
 mod effects;
+mod events;
 mod filling;
 mod host;
 mod images;
@@ -106,6 +107,10 @@ pub(crate) enum Sabotage {
     FillTooMuch,
     /// A task is never answered.
     ForgetTask,
+    /// An event is acknowledged and not written.
+    LoseEvent,
+    /// A command is answered without the log daemon.
+    SkipLog,
 }
 
 /// The script of a seed: some dozens of steps.
@@ -310,4 +315,14 @@ fn the_simulator_catches_a_spool_that_grows_beyond_what_was_announced() {
 #[test]
 fn the_simulator_catches_a_task_that_is_never_answered() {
     assert_caught(Sabotage::ForgetTask, &["waits for", "is answered", "Starting", "and does not"]);
+}
+
+#[test]
+fn the_simulator_catches_an_event_that_is_lost() {
+    assert_caught(Sabotage::LoseEvent, &["not in the log"]);
+}
+
+#[test]
+fn the_simulator_catches_a_command_that_is_answered_before_it_is_logged() {
+    assert_caught(Sabotage::SkipLog, &["not in the log"]);
 }

@@ -79,6 +79,13 @@ pub(crate) enum Step {
     /// The console daemon ends, or begins.
     ConsoleDown,
     ConsoleUp,
+    /// The log daemon ends, or begins.
+    LogDown,
+    LogUp,
+    /// The log daemon ends when it gets something, before or after that is written.
+    LogDies {
+        written: bool,
+    },
     /// albatrossd is killed, or the power fails, after so many more effects.
     Crash {
         power: bool,

@@ -36,6 +36,8 @@ impl Host {
             self.console.frozen = false;
         }
         self.console_up();
+        self.log.dies = None;
+        self.log_up();
         self.wake_subscribers();
         self.be_quiet();
         // Who has sent all is answered, whether it goes on listening or not.

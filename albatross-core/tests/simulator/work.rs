@@ -39,6 +39,8 @@ impl Host {
             Output::Close(client) => self.close(client),
             Output::ConnectConsole => self.connects += 1,
             Output::SendConsole(message) => self.send_console(message),
+            Output::ConnectLog => self.log.wanted = true,
+            Output::SendLog(message) => self.send_log(message),
             Output::Task(id, task) => {
                 let record = matches!(task, Task::Persist { .. } | Task::Append { .. });
                 let block = file_of(&task).map(Path::to_owned);

@@ -401,7 +401,7 @@ fn event() -> BoxedStrategy<Event> {
         session().prop_map(Event::Logout),
         (text(), of(text())).prop_map(|(command, failure)| Event::Command { command, failure }),
         int().prop_map(Event::UnikernelStarted),
-        (int(), exit()).prop_map(|(pid, exit)| Event::UnikernelStopped { pid, exit }),
+        (int(), of(exit())).prop_map(|(pid, exit)| Event::UnikernelStopped { pid, exit }),
     ]
     .boxed()
 }

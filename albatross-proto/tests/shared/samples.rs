@@ -101,7 +101,8 @@ fn events() -> Vec<Event> {
         Event::Command { command: "create".into(), failure: None },
         Event::Command { command: "create".into(), failure: Some("no".into()) },
         Event::UnikernelStarted(Int::from(4711)),
-        Event::UnikernelStopped { pid: Int::from(4711), exit: Exit::Exited(Int::from(-1)) },
+        Event::UnikernelStopped { pid: Int::from(4711), exit: Some(Exit::Exited(Int::from(-1))) },
+        Event::UnikernelStopped { pid: Int::from(4711), exit: None },
     ]
 }
 

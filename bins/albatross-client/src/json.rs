@@ -271,7 +271,8 @@ fn event(event: &Event) -> Value {
         }
         Event::UnikernelStarted(pid) => with(kind("unikernel-started"), "pid", int(*pid)),
         Event::UnikernelStopped { pid, exit: how } => {
-            with(with(kind("unikernel-stopped"), "pid", int(*pid)), "exit", exit(*how))
+            let object = with(kind("unikernel-stopped"), "pid", int(*pid));
+            with(object, "exit", how.map_or(Value::Null, exit))
         }
     }
 }

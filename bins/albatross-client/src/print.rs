@@ -8,9 +8,9 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use albatross_driver::escape;
+use albatross_driver::event::Words;
 use albatross_driver::logging::Level;
-use albatross_proto::log::{Event, Session};
-use albatross_proto::reply::{Exit, Info, InfoBlock, InfoNet, State, Status};
+use albatross_proto::reply::{Info, InfoBlock, InfoNet, State, Status};
 use albatross_proto::stats::{Rusage, Statistics, TimeVal};
 use albatross_proto::{
     BlockDevice, BlockDeviceInfo, Config, Data, FailBehaviour, Int, Name, NetDevice, Policy, Success, Text,
@@ -69,7 +69,7 @@ impl Printer {
             }
             Data::Statistics(statistics) => self.raw(&format!("{}{}\n", Host(name), Shown(&**statistics))),
             Data::Log(entry) => {
-                self.raw(&format!("log {} {name}: {}\n", entry.timestamp, Shown(&entry.event)))
+                self.raw(&format!("log {} {name}: {}\n", entry.timestamp, Words(&entry.event)))
             }
             Data::Block(_) => Ok(()),
         }
@@ -363,39 +363,7 @@ impl Display for Shown<&Status> {
             write!(f, " pid {pid}")?;
         }
         write!(f, " restarts {}", status.restarts)?;
-        status.last_exit.map_or(Ok(()), |exit| write!(f, " last ended by {}", Shown(exit)))
-    }
-}
-
-impl Display for Shown<Exit> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Exit::Exited(code) => write!(f, "exit {code}"),
-            Exit::Signalled(signal) => write!(f, "signal {signal}"),
-            Exit::Stopped(signal) => write!(f, "stop by signal {signal}"),
-        }
-    }
-}
-
-impl Display for Shown<&Event> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Event::DaemonStarted => f.write_str("the log begins"),
-            Event::Login(session) => write!(f, "login {}", Shown(session)),
-            Event::Logout(session) => write!(f, "logout {}", Shown(session)),
-            Event::Command { command, failure: None } => write!(f, "{} done", shown(command)),
-            Event::Command { command, failure: Some(why) } => {
-                write!(f, "{} failed: {}", shown(command), shown(why))
-            }
-            Event::UnikernelStarted(pid) => write!(f, "started, pid {pid}"),
-            Event::UnikernelStopped { pid, exit } => write!(f, "pid {pid} ended by {}", Shown(*exit)),
-        }
-    }
-}
-
-impl Display for Shown<&Session> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "from {} serial {}", shown(&self.0.address), hex(self.0.serial.as_bytes()))
+        status.last_exit.map_or(Ok(()), |exit| write!(f, " last ended by {}", Words(exit)))
     }
 }
 

@@ -91,7 +91,7 @@ fn payloads() -> Vec<Payload<'static>> {
         Event::Command { command: "info".into(), failure: None },
         Event::Command { command: "info".into(), failure: Some([0xff].as_slice().into()) },
         Event::UnikernelStarted(Int::from(7)),
-        Event::UnikernelStopped { pid: Int::from(7), exit: Exit::Exited(Int::ZERO) },
+        Event::UnikernelStopped { pid: Int::from(7), exit: Some(Exit::Exited(Int::ZERO)) },
     ];
     let mut payloads = vec![
         Payload::Success(Success::Status(statuses)),
@@ -175,7 +175,8 @@ fn the_event_log() {
         Event::Logout(session()),
         Event::Command { command: "create".into(), failure: Some("\u{1b}[31m".into()) },
         Event::UnikernelStarted(Int::from(7)),
-        Event::UnikernelStopped { pid: Int::from(7), exit: Exit::Signalled(Int::from(9)) },
+        Event::UnikernelStopped { pid: Int::from(7), exit: Some(Exit::Signalled(Int::from(9))) },
+        Event::UnikernelStopped { pid: Int::from(7), exit: None },
     ];
     let (mut chain, mut file) = Chain::begin([3; LINK]);
     for event in events {

@@ -543,7 +543,10 @@ fn what_happens_is_followed() {
             (":", Event::DaemonStarted),
             ("foo:", Event::Login(session)),
             ("foo:a", Event::Command { command: "create".into(), failure: Some("no".into()) }),
-            ("foo:a", Event::UnikernelStopped { pid: Int::from(7), exit: Exit::Signalled(Int::from(9)) }),
+            (
+                "foo:a",
+                Event::UnikernelStopped { pid: Int::from(7), exit: Some(Exit::Signalled(Int::from(9))) },
+            ),
         ] {
             let timestamp = Time::from_unix(1_769_860_800, 0).unwrap();
             let data = Data::Log(LogEntry { timestamp, event });
@@ -556,7 +559,7 @@ fn what_happens_is_followed() {
     assert_eq!(
         lines[1..],
         [
-            format!("log {time} :: the log begins"),
+            format!("log {time} :: albatrossd started"),
             format!("log {time} foo:: login from 10.0.0.1\\x1b serial 00ff"),
             format!("log {time} foo:a: create failed: no"),
             format!("log {time} foo:a: pid 7 ended by signal 9"),

@@ -18,6 +18,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::events;
 use crate::link::{Context, FIRST_INTEREST, Link, Socket, Turn};
 use crate::listener;
 use crate::lists::Lists;
@@ -45,6 +46,7 @@ const EVENTS: usize = 256;
 const SIGNALS: Token = Token(0);
 const LISTENER: Token = Token(1);
 const LISTS: Token = Token(2);
+const LOG: Token = Token(3);
 
 /// The first token of a client; the next is that of its daemon.
 const FIRST_LINK: usize = 4;
@@ -68,6 +70,7 @@ pub(crate) struct Endpoint<'a> {
     paused_until: Option<Instant>,
     acceptor: Acceptor,
     lists: Option<Lists>,
+    events: events::Events,
     /// The lists that the links were asked about.
     changes: u64,
     door: Door,
@@ -112,6 +115,7 @@ impl<'a> Endpoint<'a> {
             paused_until: None,
             acceptor,
             lists,
+            events: events::Events::new(&tmpdir, LOG),
             changes,
             door: Door::new(MAX_CONNECTIONS),
             links: HashMap::new(),
@@ -157,10 +161,10 @@ impl<'a> Endpoint<'a> {
                     SIGNALS => {
                         if self.is_asked_to_end()? {
                             self.end();
-                            return Ok(());
                         }
                     }
                     LISTENER => self.acceptable = true,
+                    LOG => self.events.ready(event),
                     LISTS => {
                         if let Some(lists) = &self.lists {
                             lists.reread(&mut self.acceptor.judge(), self.log);
@@ -175,7 +179,8 @@ impl<'a> Endpoint<'a> {
             self.expire();
             self.end_revoked();
             self.settle();
-            if self.listener.is_none() && self.links.is_empty() {
+            self.events.turn(self.began.elapsed(), self.poll.registry(), self.log);
+            if self.listener.is_none() && self.links.is_empty() && !self.events.is_waiting() {
                 return Ok(());
             }
         }
@@ -190,10 +195,13 @@ impl<'a> Endpoint<'a> {
         Ok(false)
     }
 
-    /// Tells every session, so that each is logged.
+    /// Tells every session, so that each is logged, and lets nobody in any more.
     fn end(&mut self) {
+        self.listener = None;
+        self.acceptable = false;
         for id in self.links.keys().copied().collect::<Vec<_>>() {
             self.tell(id, Input::Shutdown);
+            self.forget(id);
         }
     }
 
@@ -204,7 +212,9 @@ impl<'a> Endpoint<'a> {
         if can_accept || can_give || !self.busy.is_empty() {
             return Some(Duration::ZERO);
         }
-        timer::timeout(self.timers.next(), self.paused_until.filter(|_| self.acceptable), Instant::now())
+        let (now, paused) = (Instant::now(), self.paused_until.filter(|_| self.acceptable));
+        let own = timer::timeout(self.timers.next(), paused, now).map(|wait| now + wait);
+        timer::timeout(own, self.events.deadline().map(|deadline| self.began + deadline), now)
     }
 
     fn note(&mut self, number: usize, event: &mio::event::Event) {
@@ -302,6 +312,9 @@ impl<'a> Endpoint<'a> {
                 now: self.began.elapsed(),
             };
             let turn = link.turn(&mut context);
+            if stranger && let Some(visit) = link.visit() {
+                self.events.login(visit);
+            }
             // There are few with a place, and what they send takes its time: they do not have to make room for others.
             if stranger && (link.is_known() || link.has_place()) {
                 self.door.knows(id);
@@ -363,7 +376,9 @@ impl<'a> Endpoint<'a> {
 
     fn forget(&mut self, id: ClientId) {
         // Dropping its sockets takes them out of epoll.
-        self.links.remove(&id);
+        if let Some(visit) = self.links.remove(&id).and_then(|link| link.visit()) {
+            self.events.logout(visit);
+        }
         self.busy.remove(&id);
         self.waiting.remove(&id);
         self.timers.cancel(id);

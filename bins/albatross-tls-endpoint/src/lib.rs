@@ -9,6 +9,7 @@
 mod arguments;
 mod confine;
 mod endpoint;
+mod events;
 mod files;
 mod inherited;
 mod link;

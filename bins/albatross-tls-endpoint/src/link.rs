@@ -10,11 +10,14 @@ use albatross_core::endpoint::{Input, InstallError, KnownPath, Output, Report, S
 use albatross_core::machine;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::{Level, Logger};
+use albatross_proto::Name;
 use albatross_proto::command::{Daemon, RevocationCommand};
+use albatross_proto::log;
 use albatross_tls::server::{Acceptor, EndWriting, Places, Shown, Stream, TlsError};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::events;
 use crate::lists::{self, Lists};
 use crate::pipe::Pipe;
 
@@ -67,6 +70,8 @@ pub(crate) struct Link {
 /// Who the client is.
 #[derive(Debug)]
 struct Who {
+    /// What its chain names; the root where it has no authority.
+    name: Name,
     subject: String,
     serial: String,
     path: KnownPath,
@@ -128,6 +133,18 @@ impl Link {
     /// Whether the client has shown its certificate.
     pub(crate) const fn is_known(&self) -> bool {
         self.who.is_some()
+    }
+
+    /// What the event log is told of the client, once it has shown its certificate.
+    pub(crate) fn visit(&self) -> Option<(Name, log::Session)> {
+        let who = self.who.as_ref()?;
+        let serial = events::octets(&who.serial).as_slice().into();
+        Some((who.name.clone(), log::Session { address: self.from().as_str().into(), serial }))
+    }
+
+    /// Where it comes from.
+    fn from(&self) -> String {
+        self.address.map_or_else(|| "standard input".to_owned(), |it| it.to_string())
     }
 
     /// Whether it waits for a place for its large chain.
@@ -229,7 +246,9 @@ impl Link {
         match self.client.take_shown() {
             Some(Shown::Path(judged)) => {
                 let judged = *judged;
-                self.who = Some(Who { subject: judged.subject, serial: judged.serial, path: judged.path });
+                let name = judged.authority.as_ref().map_or_else(|_| Name::root(), |it| it.name.clone());
+                self.who =
+                    Some(Who { name, subject: judged.subject, serial: judged.serial, path: judged.path });
                 self.happens(Input::HandshakeDone(Box::new(judged.authority)), context);
             }
             Some(Shown::Refused(error)) => self.happens(Input::Refused(error), context),
@@ -362,7 +381,7 @@ impl Link {
         if !log.enabled(level) {
             return;
         }
-        let address = self.address.map_or_else(|| "standard input".to_owned(), |it| it.to_string());
+        let address = self.from();
         match &self.who {
             Some(Who { subject, serial, .. }) => {
                 log.log(level, format_args!("{address}: {subject} (serial {serial}): {report}"));

@@ -35,8 +35,8 @@ use crate::sending::Sending;
 use crate::tender::Tenders;
 use crate::{files, host, import, net, takeover};
 
-/// The longest frame that the console daemon sends here, in octets: a short text under a name.
-const MAX_CONSOLE_FRAME: usize = 64 * 1024;
+/// The longest frame that the console or the log daemon sends here, in octets: a short text under a name.
+const MAX_PEER_FRAME: usize = 64 * 1024;
 
 /// How long the socket may be in use although no other daemon has the lock, and how often that is looked at:
 /// a forked process needs a few milliseconds to end or to come to exec.
@@ -81,6 +81,7 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
         waker_token,
         dbdir: config.dbdir.clone(),
         console_socket: listener::socket_path(&config.tmpdir, "console"),
+        log_socket: listener::socket_path(&config.tmpdir, "log"),
         vmmd: match confinement.users {
             Some(range) => Vmmd::new(config).with_users(range),
             None => Vmmd::new(config),
@@ -88,6 +89,7 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
         server,
         started: Instant::now(),
         console: None,
+        events: None,
         taps,
         processes,
         confinement,
@@ -148,6 +150,9 @@ struct Daemon<'a> {
     dbdir: PathBuf,
     console_socket: PathBuf,
     console: Option<ConnectionId>,
+    log_socket: PathBuf,
+    /// The connection to the log daemon.
+    events: Option<ConnectionId>,
     /// The beginning of the monotonic clock.
     started: Instant,
     /// Tenders that are to be started, [`STARTS`] in each turn of the loop.
@@ -195,8 +200,9 @@ impl Daemon<'_> {
         let input = match event {
             Event::Connected(client) => Input::Connected(ClientId(client.0)),
             Event::Frame(connection, frame) if self.console == Some(connection) => Input::ConsoleFrame(frame),
+            Event::Frame(connection, frame) if self.events == Some(connection) => Input::LogFrame(frame),
             Event::Frame(client, frame) => Input::Frame(ClientId(client.0), frame),
-            Event::Part(connection, part) if self.console != Some(connection) => {
+            Event::Part(connection, part) if ![self.console, self.events].contains(&Some(connection)) => {
                 let client = ClientId(connection.0);
                 // The rest of a frame whose sender was turned away.
                 if !self.server.is_open(connection) {
@@ -221,10 +227,19 @@ impl Daemon<'_> {
                 self.server.abort(connection);
                 Input::ConsoleClosed
             }
+            Event::Ended(connection) if self.events == Some(connection) => {
+                self.events = None;
+                self.server.abort(connection);
+                Input::LogClosed
+            }
             Event::Ended(client) => Input::Ended(ClientId(client.0)),
             Event::Closed(connection, _) if self.console == Some(connection) => {
                 self.console = None;
                 Input::ConsoleClosed
+            }
+            Event::Closed(connection, _) if self.events == Some(connection) => {
+                self.events = None;
+                Input::LogClosed
             }
             Event::Closed(client, reason) => {
                 if !matches!(reason, CloseReason::Peer) {
@@ -292,8 +307,24 @@ impl Daemon<'_> {
             Output::DropSpool(spool) => self.images.drop_spool(spool),
             Output::EndStream(client) => self.blocks.end_stream(client),
             Output::ConnectConsole => {
-                let result = self.connect_console();
-                self.inputs.push_back(result);
+                self.console = self.connect("console", &self.console_socket.clone());
+                let there = self.console.is_some();
+                self.inputs.push_back(if there { Input::ConsoleConnected } else { Input::ConsoleClosed });
+            }
+            Output::ConnectLog => {
+                self.events = self.connect("log", &self.log_socket.clone());
+                let there = self.events.is_some();
+                self.inputs.push_front(if there { Input::LogConnected } else { Input::LogClosed });
+            }
+            Output::SendLog(message) => {
+                if let Some(events) = self.events {
+                    self.server.send(events, &message);
+                }
+            }
+            Output::CloseLog => {
+                if let Some(events) = self.events.take() {
+                    self.server.abort(events);
+                }
             }
             Output::SendConsole(message) => {
                 if let Some(console) = self.console {
@@ -404,21 +435,15 @@ impl Daemon<'_> {
         }
     }
 
-    fn connect_console(&mut self) -> Input {
-        let mut connect = |path: &Path| {
-            let stream = UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?));
-            self.server.add(stream, MAX_CONSOLE_FRAME)
-        };
-        match connect(&self.console_socket.clone()) {
-            Ok(connection) => {
-                self.console = Some(connection);
-                Input::ConsoleConnected
-            }
-            Err(error) => {
-                self.log.debug(format_args!("console daemon at {}: {error}", self.console_socket.display()));
-                Input::ConsoleClosed
-            }
-        }
+    /// A connection to another daemon, if that is there.
+    fn connect(&mut self, daemon: &str, socket: &Path) -> Option<ConnectionId> {
+        let connected = mio::net::UnixStream::connect(socket)
+            .and_then(|stream| self.server.add(UnixStream::from(OwnedFd::from(stream)), MAX_PEER_FRAME));
+        connected
+            .inspect_err(|error| {
+                self.log.debug(format_args!("{daemon} daemon at {}: {error}", socket.display()));
+            })
+            .ok()
     }
 
     /// Carries out a task; `None` where the answer comes later.

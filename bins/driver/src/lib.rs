@@ -49,6 +49,7 @@ pub use argh;
 
 pub mod connection;
 pub mod escape;
+pub mod event;
 pub mod listener;
 pub mod logging;
 pub mod options;

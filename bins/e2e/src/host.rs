@@ -19,6 +19,7 @@ pub struct Host {
     endpoint: Option<(Daemon, u16)>,
     albatrossd: Option<Daemon>,
     console: Option<Daemon>,
+    events: Option<Daemon>,
     programs: Programs,
     /// Daemons get a process group of their own, so that Ctrl-C does not reach them.
     detached: bool,
@@ -43,6 +44,7 @@ impl Host {
             endpoint: None,
             albatrossd: None,
             console: None,
+            events: None,
             programs: programs.clone(),
             detached: false,
             left: false,
@@ -79,6 +81,35 @@ impl Host {
         wait_for_socket(&mut daemon, &self.socket("console"))?;
         self.console = Some(daemon);
         Ok(())
+    }
+
+    /// Starts albatross-log and waits until it serves.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn start_log(&mut self, options: &[&str]) -> Result<(), Failure> {
+        let mut command = self.daemon_command("albatross-log");
+        command.arg("--logfile").arg(self.event_log()).args(options);
+        let mut daemon = self.start("albatross-log", command)?;
+        wait_for_socket(&mut daemon, &self.socket("log"))?;
+        self.events = Some(daemon);
+        Ok(())
+    }
+
+    /// The file of the event log.
+    #[must_use]
+    pub fn event_log(&self) -> PathBuf {
+        self.directory.path().join("log/events")
+    }
+
+    /// albatross-log, where it runs.
+    pub const fn events(&mut self) -> Option<&mut Daemon> {
+        self.events.as_mut()
+    }
+
+    /// Takes albatross-log out of the host, to end it.
+    pub const fn take_events(&mut self) -> Option<Daemon> {
+        self.events.take()
     }
 
     /// Starts albatrossd and waits until it serves.
@@ -267,7 +298,8 @@ impl Host {
     /// The daemons that run, the endpoint first.
     pub fn daemons(&self) -> impl Iterator<Item = &Daemon> {
         let endpoint = self.endpoint.as_ref().map(|(daemon, _)| daemon);
-        [endpoint, self.albatrossd.as_ref(), self.console.as_ref()].into_iter().flatten()
+        let others = [self.albatrossd.as_ref(), self.console.as_ref(), self.events.as_ref()];
+        endpoint.into_iter().chain(others.into_iter().flatten())
     }
 
     /// Ends the daemons by SIGTERM.
@@ -276,7 +308,8 @@ impl Host {
     /// Where one does not end, or not with success.
     pub fn end(&mut self) -> Result<(), Failure> {
         let endpoint = self.endpoint.take().map(|(daemon, _)| daemon);
-        for daemon in [endpoint, self.albatrossd.take(), self.console.take()].into_iter().flatten() {
+        let others = [self.albatrossd.take(), self.console.take(), self.events.take()];
+        for daemon in endpoint.into_iter().chain(others.into_iter().flatten()) {
             let (program, log) = (daemon.command().to_owned(), daemon.log());
             let status = daemon.terminate()?;
             if !status.success() {
@@ -289,9 +322,8 @@ impl Host {
     /// Leaves everything running, and returns the directory that somebody else removes.
     #[must_use]
     pub fn leave(mut self) -> PathBuf {
-        for daemon in
-            [self.endpoint.take().map(|(daemon, _)| daemon), self.albatrossd.take(), self.console.take()]
-        {
+        let endpoint = self.endpoint.take().map(|(daemon, _)| daemon);
+        for daemon in [endpoint, self.albatrossd.take(), self.console.take(), self.events.take()] {
             std::mem::forget(daemon);
         }
         self.left = true;
@@ -329,6 +361,7 @@ impl Drop for Host {
         self.endpoint = None;
         self.albatrossd = None;
         self.console = None;
+        self.events = None;
         for (pid, _) in self.tenders() {
             processes::signal(pid, Signal::SIGKILL);
         }

@@ -9,6 +9,7 @@ mod block;
 mod create;
 mod echo;
 mod info;
+mod log;
 mod memory;
 mod policy;
 mod restart;
@@ -26,12 +27,13 @@ use table::Table;
 type Measure = fn(&Programs, &mut Table, usize) -> Result<(), Failure>;
 
 /// All that is measured, by the name that `--only` takes.
-const ALL: [(&str, Measure); 7] = [
+const ALL: [(&str, Measure); 8] = [
     ("memory", memory::run),
     ("create", create::run),
     ("policy", policy::run),
     ("block", block::run),
     ("info", info::run),
+    ("log", log::run),
     ("restart", restart::fifty),
     ("thousand", restart::thousand),
 ];

@@ -135,6 +135,7 @@ fn devices_of_what_is_not_on_record_are_in_use_until_it_is_gone() {
     let now = Now { monotonic: host.now, wall: Time::from_unix(1_700_000_000, 0).unwrap() };
     let outputs = host.vmmd.handle(now, begin(Record::default(), left));
     assert!(outputs.contains(&Output::Kill(pid, Signal::Kill)), "{outputs:?}");
+    host.input(Input::LogClosed);
     let is_back = |output: &Output| matches!(output, Output::TakeBackBlocks(_));
     assert!(!outputs.iter().any(is_back), "{outputs:?}");
     host.input(Input::ConsoleConnected);

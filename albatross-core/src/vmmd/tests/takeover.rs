@@ -282,6 +282,7 @@ fn a_tender_that_is_not_on_record_is_killed_and_freed() {
     let now = Now { monotonic: host.now, wall: Time::from_unix(1_700_000_000, 0).unwrap() };
     let outputs = host.vmmd.handle(now, begin(Record::default(), left));
     assert!(outputs.contains(&Output::Kill(pid, Signal::Kill)), "{outputs:?}");
+    host.input(Input::LogClosed);
     let frees = |output: &Output| matches!(output, Output::RemoveFile(_) | Output::RemoveTap(_));
     assert!(!outputs.iter().any(frees), "{outputs:?}");
     let why = refused(&host.create(":a", with_net()));

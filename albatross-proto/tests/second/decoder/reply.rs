@@ -212,7 +212,7 @@ fn event(any: &Any<'_>) -> Result<Event> {
         5 => {
             let mut fields = sequence(&content)?;
             let pid = int(&fields.take()?)?;
-            let exit = exit(&fields.take()?)?;
+            let exit = fields.take().ok().map(|any| exit(&any)).transpose()?;
             fields.end()?;
             Ok(Event::UnikernelStopped { pid, exit })
         }

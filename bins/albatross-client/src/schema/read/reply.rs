@@ -156,7 +156,7 @@ fn event(value: &Value) -> Result<Event, JsonError> {
         },
         "unikernel-started" => Event::UnikernelStarted(fields.get("pid", int)?),
         "unikernel-stopped" => {
-            Event::UnikernelStopped { pid: fields.get("pid", int)?, exit: fields.get("exit", exit)? }
+            Event::UnikernelStopped { pid: fields.get("pid", int)?, exit: fields.optional("exit", exit)? }
         }
         _ => return fields.unknown("kind"),
     })

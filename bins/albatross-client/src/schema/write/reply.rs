@@ -181,7 +181,7 @@ pub(super) fn log_entry(fields: &mut Fields<'_, '_>, entry: &LogEntry) -> io::Re
         Event::UnikernelStopped { pid, exit: how } => {
             fields.put("kind")?.string("unikernel-stopped")?;
             fields.put("pid")?.int(*pid)?;
-            exit(fields.put("exit")?, *how)
+            fields.put("exit")?.optional(*how, exit)
         }
     })
 }

@@ -1,0 +1,106 @@
+//! albatross-log: keeps the event log.
+//!
+//! The rules are in [`albatross_core::log`], the file is that of [`albatross_core::eventlog`]; this program turns
+//! readiness into what happened and carries out what is to be done. It listens on `<tmpdir>/util/log.sock` and
+//! writes one file. `--verify` and `--read-only` read files and need no daemon.
+#![forbid(unsafe_code)]
+
+mod files;
+mod host;
+mod show;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use albatross_driver::argh;
+use albatross_driver::logging::Logger;
+use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::{listener, server::Server, signals::Signals, sys};
+
+use files::Files;
+use host::Host;
+use show::Wanted;
+
+const PROGRAM: Program = Program::new("albatross-log", env!("CARGO_PKG_VERSION"));
+
+/// Where the log is.
+const DEFAULT_FILE: &str = "/var/log/albatross/events";
+
+albatross_driver::daemon_options! {
+    /// Keeps the event log: who came in, what was commanded with which result, what was started and ended. SIGHUP
+    /// begins a new file where the log was moved away.
+    struct Options {
+        /// the file of the log (/var/log/albatross/events)
+        #[argh(option, arg_name = "FILE")]
+        logfile: Option<PathBuf>,
+        /// print the events of the files, the oldest first, and end; the log goes on meanwhile
+        #[argh(switch)]
+        read_only: bool,
+        /// check the files and that each goes on from the one before, print their last links, and end
+        #[argh(switch)]
+        verify: bool,
+        /// with --verify: fail unless a record has this link, which was kept elsewhere
+        #[argh(option, arg_name = "LINK")]
+        link: Option<String>,
+        /// files for --verify and --read-only, the oldest first (the log itself)
+        #[argh(positional, arg_name = "FILE")]
+        files: Vec<PathBuf>,
+    }
+}
+
+fn main() -> ExitCode {
+    let options: Options = PROGRAM.parse();
+    let common = options.common();
+    let log = common.logger("albatross-log");
+    let wanted = match wanted(&options) {
+        Ok(wanted) => wanted,
+        Err(mistake) => PROGRAM.mistake(mistake).exit(),
+    };
+    let logfile = options.logfile.unwrap_or_else(|| DEFAULT_FILE.into());
+    let Some(wanted) = wanted else {
+        return end(run(&common, logfile, &log), &log);
+    };
+    let files = if options.files.is_empty() { vec![logfile] } else { options.files };
+    match show::show(&wanted, &files) {
+        Ok(holds) => ExitCode::from(u8::from(!holds)),
+        failed => end(failed.map(drop), &log),
+    }
+}
+
+/// What is to be read; `None` for the daemon.
+fn wanted(options: &Options) -> Result<Option<Wanted>, &'static str> {
+    let link = options.link.as_deref().map(show::link).transpose()?;
+    match (options.verify, options.read_only, link) {
+        (true, true, _) => Err("--verify and --read-only exclude each other"),
+        (true, false, link) => Ok(Some(Wanted::Check(link))),
+        (false, _, Some(_)) => Err("--link is of use only with --verify"),
+        (false, true, None) => Ok(Some(Wanted::Events)),
+        (false, false, None) if options.files.is_empty() => Ok(None),
+        (false, false, None) => {
+            Err("files are given for --verify and --read-only; the file that is written is that of --logfile")
+        }
+    }
+}
+
+fn end(result: io::Result<()>, log: &Logger) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.error(error);
+            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
+        }
+    }
+}
+
+fn run(common: &albatross_driver::options::Common, logfile: PathBuf, log: &Logger) -> io::Result<()> {
+    // Before the socket: SIGTERM must remove it.
+    let mut server = Server::new(Signals::termination()?)?;
+    if let Err(error) = sys::raise_descriptor_limit() {
+        log.warning(format_args!("the limit of open files stays as it is: {error}"));
+    }
+    let (files, end) = Files::open(logfile, log)?;
+    server.listen(listener::open(common, "log", log)?, host::MAX_FRAME)?;
+    sys::give_memory_back();
+    Host::new(server, files, end, log).run()
+}
