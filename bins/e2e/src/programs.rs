@@ -16,8 +16,14 @@ use crate::Failure;
 pub const PROGRAMS_VARIABLE: &str = "ALBATROSS_PROGRAMS";
 
 /// Every program that the harness starts.
-pub const NAMES: [&str; 5] =
-    ["albatrossd", "albatross-console", "albatross-tls-endpoint", "albatross-client", "albatross-spt"];
+pub const NAMES: [&str; 6] = [
+    "albatrossd",
+    "albatross-console",
+    "albatross-stats",
+    "albatross-tls-endpoint",
+    "albatross-client",
+    "albatross-spt",
+];
 
 /// How the programs are built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
