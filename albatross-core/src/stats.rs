@@ -15,6 +15,7 @@
 mod link;
 mod messages;
 pub mod process;
+pub mod subscription;
 #[cfg(test)]
 mod tests;
 

@@ -16,10 +16,12 @@ use crate::Failure;
 pub const PROGRAMS_VARIABLE: &str = "ALBATROSS_PROGRAMS";
 
 /// Every program that the harness starts.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 8] = [
     "albatrossd",
     "albatross-console",
     "albatross-stats",
+    "albatross-influx",
+    "albatross-metrics",
     "albatross-tls-endpoint",
     "albatross-client",
     "albatross-spt",
