@@ -29,7 +29,7 @@
 //! field, byte or policy is at fault; whatever comes from a peer has a named limit.
 //!
 //! # The daemons
-//! [`vmmd`], [`console`], [`endpoint`] and what they share, [`machine`], are the machines of the daemons. A
+//! [`vmmd`], [`console`], [`stats`], [`influx`], [`metrics`], [`endpoint`] and what they share, [`machine`], are the machines of the daemons. A
 //! machine is a plain struct with one entrance, `handle(now, input)`, that returns what is to be done; it owns
 //! all rules and no file descriptor. [`journal`] and [`eventlog`] are the files that daemons append to,
 //! [`restart`] and [`mac`] small rules of their own.
@@ -54,14 +54,17 @@ mod digest;
 pub mod endpoint;
 pub mod eventlog;
 pub mod image;
+pub mod influx;
 #[cfg(feature = "certificates")]
 pub mod issue;
 pub mod journal;
 pub mod log;
 pub mod mac;
 pub mod machine;
+pub mod metrics;
 pub mod resources;
 pub mod restart;
 #[cfg(feature = "certificates")]
 pub mod revocation;
+pub mod stats;
 pub mod vmmd;

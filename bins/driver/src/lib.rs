@@ -10,6 +10,7 @@
 //! | [`connection`] | one framed stream: bounded reading, a bounded queue for writing |
 //! | [`listener`] | the socket `<tmpdir>/util/NAME.sock`, or the one that systemd passes |
 //! | [`signals`] | SIGTERM and others as readiness |
+//! | [`lines`] | a connection that lines are written to |
 //! | [`timer`] | deadlines, and how long to wait: for ever where there is none |
 //! | [`logging`] | levels, `PROG: [WARNING] text`, syslog |
 //! | [`escape`] | text from elsewhere, made harmless for terminals and logs |
@@ -50,6 +51,7 @@ pub use argh;
 pub mod connection;
 pub mod escape;
 pub mod event;
+pub mod lines;
 pub mod listener;
 pub mod logging;
 pub mod options;

@@ -146,6 +146,26 @@ impl Host {
         Ok(port)
     }
 
+    /// Starts another daemon beside these, which ends when what is returned is dropped; where it has a socket, waits
+    /// until it answers there.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn start_beside(
+        &self,
+        name: &str,
+        socket: Option<&str>,
+        options: &[&str],
+    ) -> Result<Daemon, Failure> {
+        let mut command = self.daemon_command(name);
+        command.args(options);
+        let mut daemon = self.start(name, command)?;
+        if let Some(socket) = socket {
+            wait_for_socket(&mut daemon, &self.socket(socket))?;
+        }
+        Ok(daemon)
+    }
+
     /// A client on this host with these arguments.
     #[must_use]
     pub fn client_command(&self, arguments: &[&str]) -> Command {

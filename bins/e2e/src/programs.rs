@@ -16,10 +16,13 @@ use crate::Failure;
 pub const PROGRAMS_VARIABLE: &str = "ALBATROSS_PROGRAMS";
 
 /// Every program that the harness starts.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 9] = [
     "albatrossd",
     "albatross-console",
     "albatross-log",
+    "albatross-stats",
+    "albatross-influx",
+    "albatross-metrics",
     "albatross-tls-endpoint",
     "albatross-client",
     "albatross-spt",

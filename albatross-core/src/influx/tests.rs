@@ -1,0 +1,301 @@
+//! The lines as they are written, octet by octet, and each rule of the forwarder.
+
+use albatross_proto::stats::{IfData, KinfoMem, Rusage, Statistics, TimeVal};
+use albatross_proto::{Data, Header, Int, Payload, Success, Time, Wire};
+
+use super::*;
+
+fn at(seconds: i64, micros: i64) -> TimeVal {
+    TimeVal { seconds, microseconds: Int::new(micros).unwrap() }
+}
+
+fn statistics() -> Statistics {
+    let rusage = Rusage {
+        utime: at(12, 34),
+        stime: at(0, 990_000),
+        maxrss: 1,
+        ixrss: 2,
+        idrss: 3,
+        isrss: 4,
+        minflt: 5,
+        majflt: 6,
+        nswap: 7,
+        inblock: 8,
+        outblock: 9,
+        msgsnd: 10,
+        msgrcv: 11,
+        nsignals: 12,
+        nvcsw: 13,
+        nivcsw: 14,
+    };
+    let memory = KinfoMem {
+        vsize: 20,
+        rss: 21,
+        tsize: 22,
+        dsize: 23,
+        ssize: 24,
+        runtime: 12_990_034,
+        cow: Int::new(25).unwrap(),
+        start: at(999_000, 250_000),
+    };
+    let interface = IfData {
+        bridge: "service".into(),
+        flags: 3,
+        send_length: 30,
+        max_send_length: 31,
+        send_drops: 32,
+        mtu: 1500,
+        baudrate: 33,
+        input_packets: 34,
+        input_errors: 35,
+        output_packets: 36,
+        output_errors: 37,
+        collisions: 38,
+        input_bytes: 39,
+        output_bytes: 40,
+        input_mcast: 41,
+        output_mcast: 42,
+        input_dropped: 43,
+        output_dropped: 44,
+    };
+    let vmm = vec![("vm exits, all".into(), 50), ("a=b".into(), 51)];
+    Statistics { rusage, interfaces: vec![interface], vmm: Some(vmm), kinfo_mem: Some(memory) }
+}
+
+fn wall() -> Time {
+    Time::from_unix(1_000_000, 0).unwrap()
+}
+
+/// As the names and the order in the protocol have it.
+const LINES: &str = "\
+resource_usage,vm=hello utime=12.000034,stime=0.990000,maxrss=1i,ixrss=2i,idrss=3i,isrss=4i,minflt=5i,maxflt=6i,\
+nswap=7i,inblock=8i,outblock=9i,msgsnd=10i,msgrcv=11i,nsignals=12i,nvcsw=13i,nivcsw=14i
+kinfo_mem,vm=hello vsize=20i,rss=21i,tsize=22i,dsize=23i,ssize=24i,cow_faults=25i,runtime=12990034i,\
+uptime=999.750000
+vmm,vm=hello vm\\ exits\\,\\ all=50i,a\\=b=51i
+interface,vm=hello,bridge=service send_queue_length=30i,max_send_queue_length=31i,send_queue_drops=32i,mtu=1500i,\
+baudrate=33i,vm_to_host_packets=34i,vm_to_host_errors=35i,vm_to_host_bytes=39i,vm_to_host_mcast=41i,\
+vm_to_host_dropped=43i,collisions=38i,host_to_vm_packets=36i,host_to_vm_errors=37i,host_to_vm_bytes=40i,\
+host_to_vm_mcast=42i,host_to_vm_dropped=44i
+";
+
+#[test]
+fn lines_are_what_the_protocol_says() {
+    assert_eq!(lines("hello", &statistics(), wall()), LINES);
+    let mut less = statistics();
+    less.vmm = Some(Vec::new());
+    less.kinfo_mem = None;
+    less.interfaces.clear();
+    assert_eq!(lines("hello", &less, wall()), format!("{}\n", LINES.lines().next().unwrap()));
+}
+
+#[test]
+fn no_name_makes_another_line_or_another_field() {
+    let mut strange = statistics();
+    strange.interfaces[0].bridge = "a b,c=d\n\\e\u{85}".into();
+    strange.vmm = Some(vec![("".into(), -1), (albatross_proto::Text::from(&b"\xff\x00"[..]), 1)]);
+    let text = lines("", &strange, wall());
+    assert_eq!(text.lines().count(), 4);
+    assert!(text.contains("interface,vm=_,bridge=a\\ b\\,c\\=d__e_ send_queue"), "{text}");
+    assert!(text.contains("vmm,vm=_ _=18446744073709551615i,\u{fffd}_=1i\n"), "{text}");
+}
+
+#[test]
+fn times_out_of_range_are_numbers_all_the_same() {
+    let mut strange = statistics();
+    strange.rusage.utime = TimeVal { seconds: i64::MIN, microseconds: Int::MIN };
+    strange.kinfo_mem.as_mut().unwrap().start = at(1_000_001, 500_000);
+    let text = lines("x", &strange, wall());
+    assert!(text.contains(" utime=-9223376648540794235.387904,"), "{text}");
+    assert!(text.contains(",uptime=-1.500000\n"), "{text}");
+}
+
+#[test]
+fn addresses_have_a_port_or_the_usual_one() {
+    for (text, expected) in [
+        ("127.0.0.1", "127.0.0.1:8094"),
+        ("127.0.0.1:9000", "127.0.0.1:9000"),
+        ("::1", "[::1]:8094"),
+        ("[::1]", "[::1]:8094"),
+        ("[::1]:9000", "[::1]:9000"),
+    ] {
+        assert_eq!(text.parse::<Address>().unwrap().to_string(), expected);
+    }
+    for text in ["", "localhost", "1.2.3", "127.0.0.1:", "127.0.0.1:99999", "::1]:8094"] {
+        assert_eq!(text.parse::<Address>(), Err(AddressError), "{text}");
+    }
+}
+
+/// The machine, and what is around it.
+struct Host {
+    forwarder: Forwarder,
+    now: Now,
+    /// Whether both sides answer.
+    here: bool,
+    database_here: bool,
+    connects: Vec<Duration>,
+    written: Vec<String>,
+    notices: Vec<Notice>,
+    closed: Vec<Output>,
+    asked: usize,
+}
+
+impl Host {
+    fn new(name: &str, drop_path: bool) -> Self {
+        Self {
+            forwarder: Forwarder::new(name.parse().unwrap(), drop_path),
+            now: Now { wall: wall(), monotonic: Duration::ZERO },
+            here: true,
+            database_here: true,
+            connects: Vec::new(),
+            written: Vec::new(),
+            notices: Vec::new(),
+            closed: Vec::new(),
+            asked: 0,
+        }
+    }
+
+    fn give(&mut self, input: Input<'_>) {
+        for output in self.forwarder.handle(self.now, input) {
+            match output {
+                Output::ConnectStatistics if self.here => self.give(Input::StatisticsConnected),
+                Output::ConnectStatistics => {
+                    self.give(Input::StatisticsClosed(Broken::Unreachable("refused".to_owned())));
+                }
+                Output::ConnectDatabase => {
+                    self.connects.push(self.now.monotonic);
+                    if self.database_here {
+                        self.give(Input::DatabaseConnected);
+                    }
+                }
+                Output::SendStatistics(message) => {
+                    self.asked += 1;
+                    let Wire { header, .. } = Wire::decode(&message).unwrap();
+                    self.frame(
+                        &header.name.to_string(),
+                        Payload::Success(Success::Text("subscribed".into())),
+                    );
+                }
+                Output::Write(text) => self.written.push(text),
+                Output::Log(notice) => self.notices.push(notice),
+                closed => self.closed.push(closed),
+            }
+        }
+    }
+
+    fn frame(&mut self, name: &str, payload: Payload<'_>) {
+        let wire = Wire::new(Header::new(0, name.parse().unwrap()), payload);
+        self.give(Input::StatisticsFrame(&wire.encode().unwrap()));
+    }
+
+    fn data(&mut self, name: &str) {
+        self.frame(name, Payload::Data(Data::Statistics(Box::new(statistics()))));
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.monotonic + time;
+        while let Some(next) = self.forwarder.next_deadline().filter(|next| *next <= end) {
+            self.now.monotonic = self.now.monotonic.max(next);
+            self.give(Input::Tick);
+        }
+        self.now.monotonic = end;
+    }
+}
+
+#[test]
+fn each_message_is_one_write_under_the_label_or_the_whole_name() {
+    for (name, drop_path, relative, vm) in [
+        (":", true, "a:b:hello", "hello"),
+        (":", false, "a:b:hello", "a:b:hello"),
+        (":", false, ":hello", ":hello"),
+        ("a:b:", false, ":hello", "a:b:hello"),
+        ("a:", false, "b:hello", "a:b:hello"),
+        ("a:b:hello", false, ":hello", "a:b:hello"),
+        ("a:b:hello", true, ":hello", "hello"),
+    ] {
+        let mut host = Host::new(name, drop_path);
+        host.pass(Duration::ZERO);
+        host.data(relative);
+        assert_eq!(host.written, [LINES.replace("vm=hello", &format!("vm={vm}"))], "{name} {relative}");
+        assert_eq!(host.asked, 1);
+    }
+}
+
+#[test]
+fn both_sides_are_looked_for_for_ever_with_longer_and_longer_pauses() {
+    let mut host = Host::new(":", true);
+    (host.here, host.database_here) = (false, false);
+    host.pass(Duration::ZERO);
+    for _ in 0..8 {
+        let before = host.connects.len();
+        host.give(Input::DatabaseClosed("refused".to_owned()));
+        while host.connects.len() == before {
+            host.pass(Duration::from_millis(50));
+        }
+    }
+    let pauses: Vec<u128> = host.connects.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
+    let unreached = host.notices.iter().filter(|notice| matches!(notice, Notice::Subscription(_))).count();
+    assert!((8..=9).contains(&unreached), "{:?}", host.notices);
+    // The statistics come first: what nobody takes is counted.
+    host.here = true;
+    host.pass(Duration::from_secs(5));
+    host.data(":a");
+    host.data(":b");
+    assert!(host.written.is_empty());
+    host.give(Input::DatabaseConnected);
+    assert_eq!(host.notices.last(), Some(&Notice::Database(2)));
+    host.data(":c");
+    assert_eq!(host.written.len(), 1);
+    // After a success the next failure is the first.
+    let before = host.now.monotonic;
+    host.give(Input::DatabaseClosed("reset".to_owned()));
+    assert_eq!(host.forwarder.next_deadline(), Some(before + Duration::from_millis(250)));
+    host.give(Input::StatisticsClosed(Broken::Lost("reset".to_owned())));
+    host.pass(Duration::from_millis(250));
+    assert_eq!(host.asked, 2);
+}
+
+#[test]
+fn what_waits_for_the_database_is_bounded_and_one_that_takes_nothing_is_left() {
+    let mut host = Host::new(":", true);
+    host.pass(Duration::ZERO);
+    for _ in 0..2 * MAX_WAITING / LINES.len() {
+        host.data(":hello");
+    }
+    let waiting: usize = host.written.iter().map(String::len).sum();
+    assert!(waiting <= MAX_WAITING && waiting > MAX_WAITING - LINES.len());
+    assert_eq!(host.notices.iter().filter(|notice| **notice == Notice::DatabaseSlow).count(), 1);
+    // It takes some: some more fits.
+    host.pass(PATIENCE / 2);
+    let before = host.written.len();
+    host.give(Input::DatabaseWritten(2 * LINES.len()));
+    (0..5).for_each(|_| host.data(":hello"));
+    assert_eq!(host.written.len(), before + 2);
+    host.pass(PATIENCE - Duration::from_millis(1));
+    assert!(host.closed.is_empty());
+    host.database_here = false;
+    host.pass(Duration::from_millis(1));
+    assert_eq!(host.closed, [Output::CloseDatabase]);
+    // One that does not answer is left, too.
+    host.pass(PATIENCE + Duration::from_secs(1));
+    assert_eq!(host.closed, [Output::CloseDatabase, Output::CloseDatabase]);
+}
+
+#[test]
+fn a_statistics_daemon_that_refuses_or_sends_something_else_is_left_and_asked_again() {
+    let command =
+        Payload::Command(albatross_proto::Command::Statistics(albatross_proto::StatisticsCommand::Initial));
+    for payload in [Payload::Failure("no".into()), command, Payload::Success(Success::Empty)] {
+        let mut host = Host::new(":", true);
+        host.pass(Duration::ZERO);
+        host.frame(":", payload);
+        assert_eq!(host.closed, [Output::CloseStatistics]);
+        host.pass(Duration::from_secs(1));
+        assert_eq!(host.asked, 2);
+    }
+    let mut host = Host::new(":", true);
+    host.pass(Duration::ZERO);
+    host.give(Input::StatisticsFrame(b"nonsense"));
+    assert_eq!(host.closed, [Output::CloseStatistics]);
+}

@@ -1,0 +1,172 @@
+//! Between the machine and the system.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use albatross_core::influx::{Forwarder, Input, Notice, Output};
+use albatross_core::machine::{Level, Now};
+use albatross_core::stats::subscription::Broken;
+use albatross_driver::lines::{Lines, Progress};
+use albatross_driver::logging::Logger;
+use albatross_driver::server::{ConnectionId, Event, Server};
+use albatross_driver::signals::Signal;
+use albatross_proto::Time;
+
+/// The longest frame that is read, in octets: what is told of one unikernel. With 64 network devices it has some 15 000
+/// of them; a FreeBSD peer's has counters of its virtual machine besides, a hundred or two.
+const MAX_FRAME: usize = 256 * 1024;
+
+/// The machine with its connections.
+pub(crate) struct Host<'a> {
+    forwarder: Forwarder,
+    server: Server,
+    database: Lines,
+    statistics: Option<ConnectionId>,
+    socket: PathBuf,
+    /// What happened while something was done.
+    happened: VecDeque<Input<'static>>,
+    log: &'a Logger,
+    start: Instant,
+}
+
+impl<'a> Host<'a> {
+    /// The statistics daemon is reached at `socket`.
+    pub(crate) fn new(
+        forwarder: Forwarder,
+        server: Server,
+        database: Lines,
+        socket: PathBuf,
+        log: &'a Logger,
+    ) -> Self {
+        let (statistics, happened) = (None, VecDeque::new());
+        Self { forwarder, server, database, statistics, socket, happened, log, start: Instant::now() }
+    }
+
+    /// Forwards until a signal asks it to end.
+    ///
+    /// # Errors
+    /// Those of epoll.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::new();
+        loop {
+            if self.forwarder.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
+                self.happened(Input::Tick);
+            }
+            let deadline = self.forwarder.next_deadline().and_then(|when| self.start.checked_add(when));
+            self.server.poll(deadline, &mut events)?;
+            for event in events.drain(..) {
+                if self.event(event).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Frame(id, payload) if self.statistics == Some(id) => {
+                self.happened(Input::StatisticsFrame(&payload));
+            }
+            Event::Ended(id) if self.statistics == Some(id) => {
+                self.statistics = None;
+                self.server.abort(id);
+                self.happened(Input::StatisticsClosed(Broken::Lost("closed by the other side".to_owned())));
+            }
+            Event::Closed(id, reason) if self.statistics == Some(id) => {
+                self.statistics = None;
+                self.happened(Input::StatisticsClosed(Broken::Lost(reason.to_string())));
+            }
+            Event::Source(source) if self.database.is(source.token) => {
+                if let Some(progress) = self.database.ready() {
+                    self.happened(told(progress));
+                }
+            }
+            Event::Signal(Signal::SIGHUP) => self.log.info("nothing to reopen on SIGHUP"),
+            Event::Signal(signal) => {
+                self.log.info(format_args!("ends on {signal}"));
+                return ControlFlow::Break(());
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells the machine and does what it says.
+    fn happened(&mut self, input: Input<'_>) {
+        self.handle(input);
+        while let Some(input) = self.happened.pop_front() {
+            self.handle(input);
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        let now = Now { wall: wall_clock(), monotonic: self.start.elapsed() };
+        for output in self.forwarder.handle(now, input) {
+            let answer = match output {
+                Output::ConnectStatistics => Some(self.connect_statistics()),
+                Output::SendStatistics(message) => {
+                    self.statistics.iter().for_each(|id| self.server.send(*id, &message));
+                    None
+                }
+                Output::CloseStatistics => {
+                    self.statistics.take().into_iter().for_each(|id| self.server.abort(id));
+                    None
+                }
+                Output::ConnectDatabase => {
+                    let begun = self.database.connect(self.server.registry());
+                    begun.err().map(|error| Input::DatabaseClosed(error.to_string()))
+                }
+                Output::Write(text) => self.database.write(text.as_bytes()).map(told),
+                Output::CloseDatabase => {
+                    self.database.close();
+                    None
+                }
+                Output::Log(notice) => {
+                    self.note(&notice);
+                    None
+                }
+            };
+            self.happened.extend(answer);
+        }
+    }
+
+    fn connect_statistics(&mut self) -> Input<'static> {
+        match UnixStream::connect(&self.socket).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
+            Ok(id) => {
+                self.statistics = Some(id);
+                Input::StatisticsConnected
+            }
+            Err(error) => {
+                let text = format!("{}: {error}", self.socket.display());
+                Input::StatisticsClosed(Broken::Unreachable(text))
+            }
+        }
+    }
+
+    fn note(&self, notice: &Notice) {
+        match notice.level() {
+            Level::Error => self.log.error(notice),
+            Level::Warning => self.log.warning(notice),
+            Level::Info => self.log.info(notice),
+            Level::Debug => self.log.debug(notice),
+        }
+    }
+}
+
+fn told(progress: Progress) -> Input<'static> {
+    match progress {
+        Progress::Connected => Input::DatabaseConnected,
+        Progress::Written(octets) => Input::DatabaseWritten(octets),
+        Progress::Closed(error) => Input::DatabaseClosed(error.to_string()),
+    }
+}
+
+fn wall_clock() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or(Time::MAX)
+}

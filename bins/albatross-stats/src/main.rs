@@ -1,0 +1,71 @@
+//! albatross-stats: gathers statistics of unikernels and sends them to who asks.
+//!
+//! The rules are in [`albatross_core::stats`]; this program turns readiness into what happened and carries out what is
+//! to be done. It listens on `<tmpdir>/util/stat.sock`, connects to `<tmpdir>/util/vmmd.sock`, reads /proc and the
+//! counters of network interfaces, and writes no files.
+#![forbid(unsafe_code)]
+
+mod host;
+mod links;
+mod processes;
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use albatross_confine::Confinement;
+use albatross_core::stats::Stats;
+use albatross_driver::argh;
+use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::{listener, server::Server, signals::Signals, sys};
+
+use host::Host;
+use processes::Processes;
+
+const PROGRAM: Program = Program::new("albatross-stats", env!("CARGO_PKG_VERSION"));
+
+albatross_driver::daemon_options! {
+    /// Gathers statistics of the unikernels that run, and sends them to clients.
+    struct Options {
+        /// seconds from one time to the next, at least 1 (10)
+        #[argh(option, arg_name = "S", default = "10")]
+        interval: u32,
+        /// gather counters of bhyve, which is FreeBSD's: refused here
+        #[argh(switch)]
+        gather_bhyve_stats: bool,
+    }
+}
+
+fn main() -> ExitCode {
+    sys::keep_little_memory();
+    let options: Options = PROGRAM.parse();
+    if options.interval < 1 {
+        PROGRAM.mistake("option '--interval' must be at least 1").exit();
+    }
+    if options.gather_bhyve_stats {
+        PROGRAM.mistake("option '--gather-bhyve-stats': bhyve is FreeBSD's, and this is Linux").exit();
+    }
+    let log = options.common().logger("albatross-stats");
+    match run(&options, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.error(error);
+            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
+        }
+    }
+}
+
+fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {
+    let common = options.common();
+    // Before the socket: SIGTERM must remove it.
+    let mut server = Server::new(Signals::termination()?)?;
+    if let Err(error) = sys::raise_descriptor_limit() {
+        log.warning(format_args!("the limit of open files stays as it is: {error}"));
+    }
+    let processes = Processes::new()?;
+    server.listen(listener::open(&common, "stat", log)?, host::MAX_FRAME)?;
+    Confinement { read: Some(Path::new("/proc")), connect: None }.begin(log)?;
+    let stats = Stats::new(Duration::from_secs(options.interval.into()), processes.units());
+    Host::new(stats, server, processes, listener::socket_path(&common.tmpdir, "vmmd"), log).run()
+}

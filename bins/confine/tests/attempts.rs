@@ -1,0 +1,126 @@
+//! The process from inside: each attempt is made by a process of its own that has given up what daemons give up. The
+//! test runs itself once more for that, and is told by a variable what to try.
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what is tried is not what a program does, and a test stops at the first surprise"
+)]
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use albatross_confine::{Confinement, libc};
+use albatross_driver::logging::{Color, Level, Logger};
+use nix::sys::signal::kill;
+use nix::unistd::{Uid, geteuid, getppid};
+
+/// What a process is to try, and where.
+const ATTEMPT: &str = "ALBATROSS_TEST_ATTEMPT";
+const PLACE: &str = "ALBATROSS_TEST_PLACE";
+
+/// How an attempt ends.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Worked,
+    Refused,
+    Killed,
+}
+
+const WORKED: i32 = 40;
+const REFUSED: i32 = 41;
+
+impl End {
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(WORKED), _) => Self::Worked,
+            (Some(REFUSED), _) => Self::Refused,
+            (_, Some(libc::SIGSYS)) => Self::Killed,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Makes one attempt: free, or with nothing left, or with a directory and a port left.
+fn attempt(what: &str, place: &Path, left: &str) -> End {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "whoever_takes_it_over_gets_nowhere", "--nocapture"]);
+    End::of(command.env(ATTEMPT, format!("{what} {left}")).env(PLACE, place).output().unwrap().status)
+}
+
+fn make_attempt(words: &str, place: PathBuf) -> ! {
+    let (what, left) = words.split_once(' ').unwrap();
+    // What is open before stays so.
+    let bound = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (left_open, other) = (bound(), bound());
+    let port = left_open.local_addr().unwrap().port();
+    let readable = place.join("readable");
+    let confinement = match left {
+        "some" => Confinement { read: Some(&readable), connect: Some(port) },
+        _ => Confinement::default(),
+    };
+    if left != "all" {
+        confinement.begin(&Logger::new("test", Level::Quiet, Color::Never)).unwrap();
+    }
+    let worked = match what {
+        "read" => File::open(place.join("secret")).is_ok(),
+        "read-what-is-left" => fs::read(readable.join("file")).is_ok(),
+        "write-there" => fs::write(readable.join("planted"), "x").is_ok(),
+        "run" => Command::new("/bin/true").status().is_ok(),
+        "connect-daemon" => UnixStream::connect(place.join("vmmd.sock")).is_ok(),
+        "connect-tcp" => TcpStream::connect(("127.0.0.1", port)).is_ok(),
+        "connect-elsewhere" => TcpStream::connect(other.local_addr().unwrap()).is_ok(),
+        "listen-tcp" => TcpListener::bind("127.0.0.1:0").is_ok(),
+        "signal" => kill(getppid(), None).is_ok(),
+        "become-root" => nix::unistd::setuid(Uid::from_raw(0)).is_ok(),
+        "log" => io::stderr().write_all(b"a line\n").is_ok(),
+        other => panic!("{other}"),
+    };
+    // Not by way of the test's end, which may want what is not there any more.
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(if worked { WORKED } else { REFUSED }) }
+}
+
+#[test]
+fn whoever_takes_it_over_gets_nowhere() {
+    if let Some(words) = env::var_os(ATTEMPT) {
+        make_attempt(words.to_str().unwrap(), env::var_os(PLACE).unwrap_or_default().into());
+    }
+    // SAFETY: asks for the version of Landlock, and passes no memory.
+    let landlock = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, 1) };
+    if !geteuid().is_root() || landlock < 4 {
+        println!("skipped: needs root and a kernel whose Landlock knows of networks");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir(at("readable")).unwrap();
+    fs::write(at("readable/file"), "open").unwrap();
+    fs::write(at("secret"), "secret").unwrap();
+    let _daemon = UnixListener::bind(at("vmmd.sock")).unwrap();
+    // What is tried, how it ends where nothing is left, and where a directory and a port are.
+    use End::{Killed, Refused, Worked};
+    for (what, nothing, some) in [
+        ("read", Killed, Refused),
+        ("read-what-is-left", Killed, Worked),
+        ("write-there", Killed, Refused),
+        ("run", Killed, Killed),
+        ("connect-daemon", Worked, Worked),
+        ("connect-tcp", Killed, Worked),
+        ("connect-elsewhere", Killed, Refused),
+        ("listen-tcp", Killed, Killed),
+        ("signal", Killed, Killed),
+        ("become-root", Killed, Killed),
+        ("log", Worked, Worked),
+    ] {
+        assert_eq!(attempt(what, place.path(), "all"), Worked, "{what}, outside");
+        assert_eq!(attempt(what, place.path(), "nothing"), nothing, "{what}, with nothing left");
+        assert_eq!(attempt(what, place.path(), "some"), some, "{what}, with some left");
+    }
+}
