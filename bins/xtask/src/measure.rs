@@ -12,7 +12,7 @@ mod info;
 mod memory;
 mod policy;
 mod restart;
-mod table;
+pub(crate) mod table;
 
 use std::path::Path;
 
