@@ -20,7 +20,7 @@ pub const MAX_LARGE_CHAIN: usize = 16 * 1024 * 1024 - 64 * 1024;
 /// 16 KiB the 22 octets around its content.
 pub const MAX_LARGE_HANDSHAKE: usize = MAX_LARGE_CHAIN + 2 * MAX_HANDSHAKE;
 
-/// How many clients at a time may send a chain of more than 16 KiB. The others wait, unread. For each the chain is held
+/// How many clients at a time may send a chain of more than 64 KiB. The others wait, unread. For each the chain is held
 /// twice at once, as it comes and as the authority, then as that and as the message: together 128 MiB at the most.
 pub const LARGE_PLACES: usize = 4;
 

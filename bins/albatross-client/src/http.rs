@@ -11,11 +11,27 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use albatross_driver::logging::Level;
+
 use crate::exit::Exit;
 use crate::progress::Progress;
 
 mod response;
 mod tls;
+
+/// Reads what a web server answers, with a body of at most `limit` octets: the status, where a redirect leads, and the
+/// body, which is read for status 200 only.
+///
+/// # Errors
+/// In words: what comes is no answer, ends within it, or has a longer body.
+pub fn read_answer(from: &mut impl Read, limit: usize) -> Result<(u16, Option<String>, Vec<u8>), String> {
+    match response::read(from, limit, &mut Progress::new(Level::Quiet)) {
+        Ok(Response { status, location, body }) => Ok((status, location, body)),
+        Err(response::Error::Io(error)) => Err(error.to_string()),
+        Err(response::Error::NotHttp(what)) => Err(what.to_owned()),
+        Err(response::Error::TooLong) => Err(format!("more than {limit} octets")),
+    }
+}
 
 pub(crate) use response::Response;
 

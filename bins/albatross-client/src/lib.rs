@@ -8,7 +8,8 @@
 //! | `local`, `remote`, `csr` | the three ways that a command takes |
 //! | `upload`, `block`, `by_digest` | what follows a command: images, the content of block devices |
 //! | `conversation`, `progress` | frames to a server and back, both directions at once; how far they have come |
-//! | `info`, `update`, `http` | commands that are more than one question |
+//! | `info`, `update` | commands that are more than one question |
+//! | [`http`] | what a build server answers |
 //! | `ca`, `revoke` | `generate` and `sign`; revocation lists |
 //! | `state_file` | `inspect-dump` and `extract-dump` |
 //! | `pki` | certificates, requests and keys in files |
@@ -34,7 +35,7 @@ mod dump;
 mod error;
 mod exit;
 mod files;
-mod http;
+pub mod http;
 mod image;
 mod info;
 mod json;

@@ -379,12 +379,15 @@ fn many_who_announce_large_certificates_cost_little_and_hold_up_nobody() {
 fn who_sends_large_certificates_too_slowly_is_dropped() {
     let pki = Pki::new();
     let mut endpoint = pki.endpoint();
-    pki.create("big", MIB);
+    // 16 MiB with all around it, at 1 KiB/s.
+    pki.create("big", MAX_LARGE_CHAIN - 600);
     let (mut stream, flight) = half_way(endpoint.connect(), pki.config("big"));
     let begin = Instant::now();
+    stream.write_all(&flight[..20_000]).unwrap();
+    let flight = flight[20_000..].to_vec();
     let feeder = std::thread::spawn(move || {
         for kib in flight.chunks(1024) {
-            if stream.write_all(kib).is_err() || stream.read_timed(Duration::from_millis(100)) {
+            if stream.write_all(kib).is_err() || stream.read_timed(Duration::from_secs(1)) {
                 return;
             }
         }

@@ -319,6 +319,69 @@ fn who_does_not_read_costs_a_bounded_amount_and_holds_up_nobody() {
     house.has(before, 0);
 }
 
+/// How many send a large certificate: more than there are places.
+const LARGE_SENDERS: u64 = 6;
+
+/// Octets of an image in a certificate, and what one connection that sends it may cost in KiB: the certificate as it
+/// comes, in a place; nobody gets further here.
+const LARGE: usize = 12 * 1024 * 1024;
+const LARGE_KIB: u64 = 16 * 1024;
+
+/// For some seconds, in each of which those who send something send a little more.
+#[test]
+fn all_of_them_at_once_leave_the_house_open() {
+    let house = House::new();
+    house.host.client(&["create-block", "alice:disk", "32"]).unwrap().assert(0, "");
+    house.pki.leaf("alice", "disk", &["dump-block", "disk", "--compression-level=0"]).unwrap();
+    let image = house.host.work().join("large");
+    let mut octets = fs::read(house.host.programs().guest("hello")).unwrap();
+    octets.resize(LARGE, 7);
+    fs::write(&image, octets).unwrap();
+    let words = ["create", "large", image.to_str().unwrap(), "--mem", "64", "--compression-level=0"];
+    house.pki.leaf("alice", "large", &words).unwrap();
+    let (memory, before) = (house.memory(), house.descriptors());
+
+    let silent: Vec<_> = (0..1000).map(|_| house.silent()).collect();
+    let half_closed: Vec<_> = (0..50).map(|_| house.half_way("asks").0).collect();
+    half_closed.iter().for_each(|stream| stream.shutdown(Shutdown::Write).unwrap());
+    let mut deaf: Vec<_> = (0..10).map(|_| house.connect("disk")).collect();
+    deaf.iter_mut().for_each(|client| assert!(client.frame().unwrap().is_some()));
+    // A ClientHello at an octet a second, a certificate at an octet a second, a large one at 1 KiB/s.
+    let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[0; 100]].concat();
+    let mut slow: Vec<(TcpStream, Vec<u8>, usize)> =
+        (0..100).map(|_| (house.silent(), hello.clone(), 1)).collect();
+    slow.extend((0..100).map(|_| house.half_way("asks")).map(|(stream, flight)| (stream, flight, 1)));
+    for _ in 0..LARGE_SENDERS {
+        let (mut stream, mut flight) = house.half_way("large");
+        assert!(flight.len() > LARGE);
+        let rest = flight.split_off(20_000);
+        stream.write_all(&flight).unwrap();
+        slow.push((stream, rest, 1024));
+    }
+    let clients = 1000 + 200;
+    let most = clients * IDLE_KIB + 200 * HANDSHAKE_KIB + 10 * STREAM_KIB + LARGE_SENDERS * LARGE_KIB;
+
+    let (_never, pace) = mpsc::channel::<()>();
+    for second in 0..6 {
+        for (stream, octets, step) in &mut slow {
+            let rest = octets.split_off(*step);
+            // Who is too slow is dropped meanwhile.
+            _ = stream.write_all(octets);
+            *octets = rest;
+        }
+        let mut garbage = house.silent();
+        _ = garbage.write_all(&[0xff; 5000]);
+        house.is_open();
+        let more = house.memory().saturating_sub(memory);
+        println!("second {second}: {more} KiB of {most}, {} descriptors", house.descriptors() - before);
+        assert!(more < most, "{more} KiB");
+        _ = pace.recv_timeout(Duration::from_secs(1));
+    }
+    drop((silent, half_closed, deaf, slow));
+    house.has(before, 0);
+    house.is_open();
+}
+
 #[test]
 fn an_octet_of_garbage_is_not_waited_for() {
     let house = House::new();

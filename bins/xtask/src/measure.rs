@@ -13,7 +13,7 @@ mod log;
 mod memory;
 mod policy;
 mod restart;
-mod table;
+pub(crate) mod table;
 
 use std::path::Path;
 

@@ -1,18 +1,22 @@
-//! Figures of the delivered endpoint on this machine, beside those of OpenSSL's server in the same run.
+//! Figures of the delivered endpoint and client on this machine, each beside what it is held against; those of the
+//! endpoint in turns with OpenSSL's server.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use albatross_core::certificate::{Certificate, Root, pem};
+use albatross_core::certificate::{Root, pem};
 use albatross_core::issue::KeyPair;
+use albatross_e2e::programs::{cargo, target_directory};
 use albatross_e2e::{Failure, Host, Pki, Profile, Programs, eventually, processes};
 use albatross_proto::frame;
 use ring::rand::SystemRandom;
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::measure::table::{Table, Target, median, mib, milliseconds, number};
 
 /// Connections that say nothing.
 const SILENT: usize = 1000;
@@ -20,8 +24,21 @@ const SILENT: usize = 1000;
 /// What is written to a block device and read from it, in MiB.
 const BLOCK: usize = 256;
 
+/// Leaves that nobody has seen before, in each round.
+const FRESH: usize = 20;
+
+/// How often the client is run in each round.
+const RUNS: usize = 10;
+
 /// The longest file of certificates or of a key.
 const MAX_FILE: usize = 1 << 20;
+
+/// What the OCaml implementation did on the machine where it was measured: processor time of its endpoint for a
+/// handshake with `info` in microseconds, of which ours may take so much; MiB/s into and out of a block device.
+const OCAML_TIME: f64 = 760.0;
+const SHARE: f64 = 0.35;
+const OCAML_SET: f64 = 222.0;
+const OCAML_DUMP: f64 = 100.0;
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
@@ -39,30 +56,76 @@ struct OpenSsl {
     port: u16,
 }
 
-/// Measures and prints.
-#[expect(clippy::print_stdout, reason = "it talks to a person")]
-pub(crate) fn run(count: usize) -> Result<(), Failure> {
+/// What was measured in turns.
+#[derive(Default)]
+struct Rounds {
+    handshakes: Vec<f64>,
+    time: Vec<f64>,
+    fresh_time: Vec<f64>,
+    theirs: Vec<f64>,
+    their_time: Vec<f64>,
+    ratio: Vec<f64>,
+    set: Vec<f64>,
+    dump: Vec<f64>,
+    openssl: Vec<f64>,
+    moved: Vec<f64>,
+    local: Vec<f64>,
+    remote: Vec<f64>,
+}
+
+/// Measures in so many rounds, of so many handshakes each, and prints.
+pub(crate) fn run(rounds: usize, count: usize) -> Result<(), Failure> {
+    if cfg!(debug_assertions) {
+        return as_delivered(rounds, count);
+    }
     let house = House::new()?;
-    println!("idle: {} KiB resident", house.resident());
-    house.silent()?;
-    let before = processor_time(house.endpoint);
-    let ours = house.handshakes(house.port, count, Some(()))?;
-    let ours_time = processor_time(house.endpoint).saturating_sub(before) / u32::try_from(count).unwrap_or(1);
-    let server = OpenSsl::start(&house.pki, &["-Verify", "9", "-verify_return_error", "-quiet"])?;
-    let before = processor_time(server.pid());
-    let theirs = house.handshakes(server.port, count, None)?;
-    let theirs_time = processor_time(server.pid()).saturating_sub(before) / u32::try_from(count).unwrap_or(1);
-    println!("info, handshake included: {ours:.0}/s, {ours_time:.1?} of the endpoint's processor time each");
-    println!("openssl s_server, handshakes alone: {theirs:.0}/s, {theirs_time:.1?} each");
-    drop(server);
-    let (set, set_time) = house.timed(|house| house.set())?;
-    let (dump, dump_time) = house.timed(|house| house.dump())?;
-    let openssl = house.openssl_moves()?;
-    println!("set-block: {set:.0} MiB/s, {set_time:.0?} of the endpoint's processor time for {BLOCK} MiB");
-    println!("dump-block: {dump:.0} MiB/s, {dump_time:.0?}");
-    println!("openssl s_client to s_server: {openssl:.0} MiB/s");
-    println!("afterwards: {} KiB resident", house.resident());
+    let mut table = Table::default();
+    table.section("memory of the endpoint");
+    table.figure("idle", mib(house.resident()), "MiB", Target::Most(4.0));
+    house.silent(&mut table)?;
+    let mut figures = Rounds::default();
+    for round in 0..rounds {
+        house.round(&mut figures, round, count)?;
+    }
+    let idle = "idle, after handshakes and streams";
+    table.figure(idle, mib(house.resident()), "MiB", Target::Most(4.0));
+    figures.print(&mut table);
+    table.end();
     Ok(())
+}
+
+/// The same with this program built as those that it measures are: it plays the clients, which must not be what is slow.
+fn as_delivered(rounds: usize, count: usize) -> Result<(), Failure> {
+    let mut command = cargo();
+    command.args(["run", "--release", "--quiet", "--package", "xtask", "--target-dir"]);
+    command.arg(target_directory()).args(["--", "measure-door"]);
+    command.args(["--rounds", &rounds.to_string(), "--count", &count.to_string()]);
+    let status = command.status().map_err(|error| Failure::io("run", Path::new("cargo"), error))?;
+    if status.success() { Ok(()) } else { Err(Failure::Build { status }) }
+}
+
+impl Rounds {
+    fn print(self, table: &mut Table) {
+        table.section(
+            "a mutual handshake with info, one client, in turns with the handshake alone of openssl s_server",
+        );
+        table.figure("info over TLS", median(self.handshakes), "1/s", Target::None);
+        table.figure("s_server", median(self.theirs), "1/s", Target::None);
+        table.figure("info over TLS, of s_server", median(self.ratio), "", Target::Least(1.0));
+        let most = Target::Most(SHARE * OCAML_TIME);
+        table.figure("processor time of the endpoint for each", median(self.time), "us", most);
+        let fresh = "the same with a leaf that was never seen";
+        table.figure(fresh, median(self.fresh_time), "us", Target::None);
+        table.figure("processor time of s_server for each", median(self.their_time), "us", Target::None);
+        table.section(&format!("{BLOCK} MiB over TLS, in turns with openssl s_client to s_server"));
+        table.figure("set-block", median(self.set), "MiB/s", Target::Least(2.5 * OCAML_SET));
+        table.figure("dump-block", median(self.dump), "MiB/s", Target::Least(4.0 * OCAML_DUMP));
+        table.figure("openssl", median(self.openssl), "MiB/s", Target::None);
+        table.figure("set-block, of openssl", median(self.moved), "", Target::Least(0.9));
+        table.section("albatross-client from start to end");
+        table.figure("info, local", median(self.local), "ms", Target::Most(3.0));
+        table.figure("info, remote", median(self.remote), "ms", Target::Most(6.0));
+    }
 }
 
 impl House {
@@ -95,43 +158,75 @@ impl House {
     }
 
     /// How soon many who say nothing are let in, and what they cost.
-    #[expect(clippy::print_stdout, reason = "it talks to a person")]
-    fn silent(&self) -> Result<(), Failure> {
+    fn silent(&self, table: &mut Table) -> Result<(), Failure> {
         let (memory, before) = (self.resident(), processes::descriptors(self.endpoint));
         let begin = Instant::now();
         let silent: Vec<TcpStream> = (0..SILENT).map(|_| connect(self.port)).collect::<Result<_, _>>()?;
         eventually("the connections", || {
             (processes::descriptors(self.endpoint) >= before + SILENT).then_some(())
         })?;
-        let took = begin.elapsed();
-        let more = self.resident().saturating_sub(memory);
-        let each = more / u64::try_from(SILENT).unwrap_or(1);
-        println!("{SILENT} connections that say nothing: let in within {took:.1?}, {each} KiB each");
+        let took = begin.elapsed().as_secs_f64();
+        let more = number(self.resident().saturating_sub(memory)) / count_of(SILENT);
+        table.figure(&format!("{SILENT} silent connections, each"), more, "KiB", Target::Most(40.0));
+        table.figure("until they are let in", took, "s", Target::Most(1.0));
         drop(silent);
         eventually("their end", || (processes::descriptors(self.endpoint) <= before).then_some(()))
     }
 
-    /// How many connections there are in a second, one after the other; with an answer that is waited for.
-    fn handshakes(&self, port: u16, count: usize, answer: Option<()>) -> Result<f64, Failure> {
-        let client = Client::new(&self.pki, "asks")?;
-        let begin = Instant::now();
+    fn round(&self, figures: &mut Rounds, round: usize, count: usize) -> Result<(), Failure> {
+        let asks = Client::new(&self.pki, "asks")?;
+        let (ours, time) = self.handshakes(&asks, self.port, self.endpoint, count, true)?;
+        let server = OpenSsl::start(&self.pki, &["-Verify", "9", "-verify_return_error", "-quiet"])?;
+        let (theirs, their_time) = self.handshakes(&asks, server.port, server.pid(), count, false)?;
+        drop(server);
+        figures.handshakes.push(ours);
+        figures.time.push(time);
+        figures.theirs.push(theirs);
+        figures.their_time.push(their_time);
+        figures.ratio.push(ours / theirs);
+        for index in 0..FRESH {
+            let name = format!("fresh-{round}-{index}");
+            self.pki.leaf("alice", &name, &["info", "--name", &name])?;
+            let fresh = Client::new(&self.pki, &name)?;
+            figures.fresh_time.push(self.handshakes(&fresh, self.port, self.endpoint, 1, true)?.1);
+        }
+        let (set, dump, openssl) = (timed(|| self.set())?, timed(|| self.dump())?, self.openssl_moves()?);
+        figures.moved.push(set / openssl);
+        figures.set.push(set);
+        figures.dump.push(dump);
+        figures.openssl.push(openssl);
+        for _ in 0..RUNS {
+            figures.local.push(took(self.host.client_command(&["info"]))?);
+            let destination = format!("127.0.0.1:{}", self.port);
+            let words = ["certificate", "asks.pem", "asks.key", "-d", &destination];
+            figures.remote.push(took(self.pki.client_command(&words))?);
+        }
+        Ok(())
+    }
+
+    /// How many connections there are in a second, one after the other, with an answer that is waited for or without,
+    /// and the processor time of the server for each, in microseconds.
+    fn handshakes(
+        &self,
+        client: &Client,
+        port: u16,
+        server: i32,
+        count: usize,
+        is_answered: bool,
+    ) -> Result<(f64, f64), Failure> {
+        let (before, begin) = (processor_time(server), Instant::now());
         for _ in 0..count {
             let mut tls = client.connect(port)?;
             while tls.conn.is_handshaking() || tls.conn.wants_write() {
                 tls.conn.complete_io(&mut tls.sock).map_err(|error| failed("shake hands", error))?;
             }
-            if answer.is_some() {
+            if is_answered {
                 read_frame(&mut tls).map_err(|error| failed("read the answer", error))?;
             }
         }
-        Ok(per_second(count, begin.elapsed()))
-    }
-
-    /// MiB in a second, and the processor time of the endpoint.
-    fn timed(&self, what: impl Fn(&Self) -> Result<(), Failure>) -> Result<(f64, Duration), Failure> {
-        let (before, begin) = (processor_time(self.endpoint), Instant::now());
-        what(self)?;
-        Ok((per_second(BLOCK, begin.elapsed()), processor_time(self.endpoint).saturating_sub(before)))
+        let rate = per_second(count, begin.elapsed());
+        let time = processor_time(server).saturating_sub(before);
+        Ok((rate, time.as_secs_f64() * 1e6 / count_of(count)))
     }
 
     fn set(&self) -> Result<(), Failure> {
@@ -174,32 +269,28 @@ impl House {
 }
 
 /// A chain and its key, read once.
-struct Client {
-    root: Root<'static>,
-    chain: Vec<Certificate<'static>>,
-    key: PathBuf,
-}
+struct Client(ClientConfig);
 
 impl Client {
     fn new(pki: &Pki, leaf: &str) -> Result<Self, Failure> {
         let read = |name: &str| {
             let path = pki.path(name);
             let text = fs::read(&path).map_err(|error| Failure::io("read", &path, error))?;
-            pem::certificates(&text, MAX_FILE)
-                .map_err(|error| Failure::io("read", &path, std::io::Error::other(error)))
+            pem::certificates(&text, MAX_FILE).map_err(|error| other("read a certificate", error))
         };
         let root = read("cacert.pem")?.pop().ok_or(Failure::BuildBefore)?;
-        let root = Root::new(root).map_err(|error| failed("read the root", std::io::Error::other(error)))?;
-        Ok(Self { root, chain: read(&format!("{leaf}.pem"))?, key: pki.path(&format!("{leaf}.key")) })
+        let root = Root::new(root).map_err(|error| other("read the root", error))?;
+        let path = pki.path(&format!("{leaf}.key"));
+        let text = fs::read(&path).map_err(|error| Failure::io("read", &path, error))?;
+        let key =
+            KeyPair::from_pem(&text, &SystemRandom::new()).map_err(|error| other("read a key", error))?;
+        let config = albatross_tls::client::config(root, None, &read(&format!("{leaf}.pem"))?, key);
+        Ok(Self(config.map_err(|error| other("begin", error))?))
     }
 
     fn connect(&self, port: u16) -> Result<Tls, Failure> {
-        let text = fs::read(&self.key).map_err(|error| Failure::io("read", &self.key, error))?;
-        let key = KeyPair::from_pem(&text, &SystemRandom::new())
-            .map_err(|error| failed("read a key", std::io::Error::other(error)))?;
-        let connection = albatross_tls::client::connect(self.root.clone(), None, &self.chain, key)
-            .map_err(|error| failed("begin", std::io::Error::other(error)))?;
-        Ok(StreamOwned::new(connection, connect(port)?))
+        let connection = albatross_tls::client::connection(self.0.clone());
+        Ok(StreamOwned::new(connection.map_err(|error| other("begin", error))?, connect(port)?))
     }
 }
 
@@ -251,7 +342,36 @@ fn processor_time(pid: i32) -> Duration {
 }
 
 fn per_second(count: usize, time: Duration) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / time.as_secs_f64()
+    count_of(count) / time.as_secs_f64()
+}
+
+/// MiB in a second.
+fn timed(what: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let begin = Instant::now();
+    what()?;
+    Ok(per_second(BLOCK, begin.elapsed()))
+}
+
+/// How long a program takes that ends well, in milliseconds.
+fn took(mut command: Command) -> Result<f64, Failure> {
+    let program = Path::new(command.get_program()).to_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let begin = Instant::now();
+    let status = command.status().map_err(|error| Failure::io("run", &program, error))?;
+    let time = milliseconds(begin.elapsed());
+    if status.success() {
+        Ok(time)
+    } else {
+        Err(Failure::Unexpected { command: format!("{command:?}"), what: status.to_string() })
+    }
+}
+
+fn count_of(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn other(what: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    failed(what, std::io::Error::other(error))
 }
 
 fn failed(what: &'static str, error: std::io::Error) -> Failure {

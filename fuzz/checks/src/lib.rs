@@ -20,6 +20,7 @@ mod console;
 #[path = "../../../albatross-proto/tests/second/decoder/mod.rs"]
 mod decoder;
 mod files;
+mod http;
 mod images;
 mod large;
 #[path = "../../../albatross-proto/tests/second/mutate.rs"]
@@ -31,6 +32,7 @@ use albatross_proto::frame::{FrameReader, HEADER_LENGTH};
 pub use certificates::{chain, crl, key, pem, request};
 pub use console::console;
 pub use files::{journal, log};
+pub use http::http;
 pub use images::{image, inflate, spt_loader};
 pub use large::large;
 pub use text::names;
@@ -39,7 +41,7 @@ pub use text::names;
 pub type Check = fn(&[u8]) -> bool;
 
 /// Every check by the name of its fuzz target.
-pub const CHECKS: [(&str, Check); 21] = [
+pub const CHECKS: [(&str, Check); 22] = [
     ("frame", frame),
     ("wire", wire),
     ("extension", extension),
@@ -61,6 +63,7 @@ pub const CHECKS: [(&str, Check); 21] = [
     ("pem", pem),
     ("key", key),
     ("console", console),
+    ("http", http),
 ];
 
 /// A message: both decoders agree, and what was read is written in a form that is read again.

@@ -53,6 +53,11 @@ pub(super) struct Engine {
 enum Stage {
     /// rustls, and it is kept.
     Beginning(Box<Beginning>),
+    /// Nobody, before the first record of the chain is there, which says how long it is.
+    Announcing {
+        large: Box<Large>,
+        held: Vec<u8>,
+    },
     /// Nobody, before there is a place.
     Waiting {
         large: Box<Large>,
@@ -88,7 +93,7 @@ impl Engine {
     /// The most octets that are to be read at once: few, until it is known whether the chain is a large one.
     pub(super) const fn read_at_once(&self) -> usize {
         match self.stage {
-            Stage::Beginning(_) => READ_BEFORE_PLACE,
+            Stage::Beginning(_) | Stage::Announcing { .. } => READ_BEFORE_PLACE,
             _ => usize::MAX,
         }
     }
@@ -114,6 +119,10 @@ impl Engine {
         }
         let received = match &mut self.stage {
             Stage::Beginning(_) => self.begin(input, plain),
+            Stage::Announcing { held, .. } => {
+                held.extend_from_slice(input);
+                self.announced(plain)
+            }
             Stage::Waiting { held, .. } => {
                 // Nobody reads now; this was read before.
                 held.extend_from_slice(input);
@@ -167,12 +176,32 @@ impl Engine {
                 match self.large(&beginning) {
                     Some(large) => {
                         let held = beginning.rest().to_vec();
-                        self.stage = Stage::Waiting { large: Box::new(large), held };
-                        self.resume(plain).map(drop)
+                        self.stage = Stage::Announcing { large: Box::new(large), held };
+                        self.announced(plain)
                     }
                     // It is not its turn, and rustls says so.
                     None => self.pass(beginning.rest(), plain),
                 }
+            }
+        }
+    }
+
+    fn announced(&mut self, plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        match std::mem::replace(&mut self.stage, Stage::Rustls) {
+            Stage::Announcing { mut large, held } => match large.is_announced(&held) {
+                None => {
+                    self.stage = Stage::Announcing { large, held };
+                    Ok(())
+                }
+                Some(true) => {
+                    self.stage = Stage::Waiting { large, held };
+                    self.resume(plain).map(drop)
+                }
+                Some(false) => self.pass(&held, plain),
+            },
+            other => {
+                self.stage = other;
+                Ok(())
             }
         }
     }

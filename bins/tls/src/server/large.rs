@@ -1,7 +1,7 @@
 //! The rest of a handshake whose client has a large chain.
 //!
-//! rustls takes no message of more than 64 KiB. So where the client's certificates begin with a full record, its last
-//! three messages (Certificate, CertificateVerify, Finished; RFC 8446 section 4.4) are read here: decrypted with the
+//! rustls takes no message of more than 64 KiB. So where the client's certificates begin with a full record, which
+//! announces more, its last three messages (Certificate, CertificateVerify, Finished; RFC 8446 section 4.4) are read here: decrypted with the
 //! secrets that rustls gives out for its key log, the chain judged as any other, the signature and the Finished checked
 //! against the hash of all messages. Only when all is as it has to be, rustls gets a *stand-in* for them: three short
 //! messages with nothing in them, encrypted with the keys of this connection, whose Finished is the one that rustls
@@ -28,6 +28,9 @@ use super::beginning::{ALERT, Beginning, CHANGE_CIPHER_SPEC, ENCRYPTED, HANDSHAK
 use super::verifier::{Secrets, Shared};
 use keys::{Keys, MAX_RECORD, Suite};
 use transcript::{MESSAGE_HEADER, transcript};
+
+/// The most octets of a message that rustls takes.
+const MOST_OF_RUSTLS: usize = 0xffff;
 
 /// What stands in the message around the certificates: lengths.
 const AROUND: usize = 1024;
@@ -99,6 +102,24 @@ impl Large {
         let without = transcript.clone();
         let (records, message) = (Vec::new(), Vec::new());
         Some(Self { shared, keys, transcript, without, records, message, awaits: Awaits::Certificate })
+    }
+
+    /// Whether the first record, with which these octets begin, announces certificates that are too long for rustls.
+    /// `None` where it has not all come. What is none is not, so that rustls says so.
+    pub(super) fn is_announced(&mut self, octets: &[u8]) -> Option<bool> {
+        let mut octets = octets.to_vec();
+        let record = match next_record(&mut octets, 0) {
+            Ok(record) => record?,
+            Err(_) => return Some(false),
+        };
+        let opened = self.keys.open(record.header, record.content);
+        let begins = opened.ok().and_then(|(_, content)| content.first_chunk());
+        let announced = begins.is_some_and(|header| {
+            header.first() == Some(&CERTIFICATE) && transcript::length(header) > MOST_OF_RUSTLS
+        });
+        // It is read once more, by whom it may concern.
+        self.keys.rewind();
+        Some(announced)
     }
 
     /// Takes octets of the network.

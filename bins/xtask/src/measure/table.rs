@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What a figure is held against.
 #[derive(Clone, Copy)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Most(f64),
     Least(f64),
     /// It is there to be compared with others.
@@ -13,7 +13,7 @@ pub(super) enum Target {
 
 /// The lines so far: each is printed at once.
 #[derive(Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     figures: usize,
     missed: Vec<String>,
 }
@@ -21,13 +21,13 @@ pub(super) struct Table {
 impl Table {
     /// Begins a part of it.
     #[expect(clippy::print_stdout, reason = "it talks to a person")]
-    pub(super) fn section(&self, text: &str) {
+    pub(crate) fn section(&self, text: &str) {
         println!("\n{text}");
     }
 
     /// A figure, and whether it is what it has to be.
     #[expect(clippy::print_stdout, reason = "it talks to a person")]
-    pub(super) fn figure(&mut self, what: &str, value: f64, unit: &str, target: Target) {
+    pub(crate) fn figure(&mut self, what: &str, value: f64, unit: &str, target: Target) {
         let (target, met) = match target {
             Target::Most(most) => (format!("<= {}", shown(most)), Some(value <= most)),
             Target::Least(least) => (format!(">= {}", shown(least)), Some(value >= least)),
@@ -50,7 +50,7 @@ impl Table {
 
     /// What came of it.
     #[expect(clippy::print_stdout, reason = "it talks to a person")]
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         println!("\n{} of {} figures met", self.figures - self.missed.len(), self.figures);
         self.missed.iter().for_each(|what| println!("  missed: {what}"));
     }
@@ -68,30 +68,30 @@ fn shown(value: f64) -> String {
 }
 
 /// In milliseconds.
-pub(super) fn milliseconds(time: Duration) -> f64 {
+pub(crate) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
 /// The one in the middle; 0 of none.
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// The smallest; 0 of none.
-pub(super) fn least(values: &[f64]) -> f64 {
+pub(crate) fn least(values: &[f64]) -> f64 {
     values.iter().copied().min_by(f64::total_cmp).unwrap_or_default()
 }
 
 /// In MiB, from KiB.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub(super) fn mib(kib: u64) -> f64 {
+pub(crate) fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 
 /// A number of things as one that can be divided.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub(super) fn number(count: u64) -> f64 {
+pub(crate) fn number(count: u64) -> f64 {
     count as f64
 }
 
