@@ -1,8 +1,8 @@
 //! What a Solo5 image says about itself, and how an image travels.
 //!
 //! [`inspect`] reads the ELF program headers and the two Solo5 notes, and is stricter than the reference
-//! tenders: what it accepts, they accept, and they read the same from it. It looks at no section header
-//! and loads nothing. [`inflate`] and [`deflate`] are the zlib stream (RFC 1950) in which an image is
+//! tenders: what it accepts, they accept if it fits into the memory, and they read the same from it. It looks at no
+//! section header and loads nothing. [`inflate`] and [`deflate`] are the zlib stream (RFC 1950) in which an image is
 //! sent; [`digest`] is what it is known by.
 
 use core::convert::Infallible;
@@ -13,6 +13,7 @@ use albatross_proto::{Arguments, Text};
 pub mod elf;
 mod intake;
 mod note;
+mod segment;
 #[cfg(test)]
 mod tests;
 mod zlib;
@@ -21,6 +22,7 @@ use elf::ElfError;
 
 pub use intake::{Intake, IntakeError};
 pub use note::{MAX_DEVICES, MAX_NAME, NoteError};
+pub use segment::{LOWEST_ADDRESS, SegmentError};
 pub use zlib::{Deflating, InflateError, MAX_LEVEL, deflate, inflate};
 
 /// The octets of a note that are looked at: the longest manifest, of [`MAX_DEVICES`] devices, has less than
@@ -90,6 +92,18 @@ pub enum ImageError {
     NoAbi,
     /// There is no note that lists its devices.
     NoManifest,
+    /// It begins below [`LOWEST_ADDRESS`].
+    Entry {
+        /// Where.
+        entry: u64,
+    },
+    /// No tender loads this segment.
+    Segment {
+        /// The index of its program header.
+        header: usize,
+        /// What is wrong.
+        error: SegmentError,
+    },
 }
 
 /// The configured devices are not those of the image.
@@ -104,7 +118,8 @@ pub struct DevicesError {
 /// # Errors
 /// [`ImageError`] on everything that is not a well-formed image, including what a reference tender would
 /// read over: a second Solo5 note of the same kind, names that are no names, a device kind that nobody
-/// can attach, leftovers in fields that are the tender's.
+/// can attach, leftovers in fields that are the tender's. For [`Target::Hvt`] and [`Target::Spt`] also what no tender would
+/// load, in whatever memory.
 pub fn inspect(image: &[u8]) -> Result<Image, ImageError> {
     let length = u64::try_from(image.len()).unwrap_or(u64::MAX);
     let read = |offset: u64, octets| {
@@ -140,7 +155,8 @@ pub fn inspect_with<E>(
     let table = read(header.table_offset, octets)?;
     let (entries, _) = table.as_chunks::<{ elf::PROGRAM_HEADER_LENGTH }>();
     let mut notes = note::Notes::default();
-    for (index, segment) in entries.iter().map(elf::ProgramHeader::parse).enumerate() {
+    let program_headers = || entries.iter().map(elf::ProgramHeader::parse).enumerate();
+    for (index, segment) in program_headers() {
         if segment.kind != elf::PT_NOTE {
             continue;
         }
@@ -156,7 +172,27 @@ pub fn inspect_with<E>(
             return Ok(Err(ImageError::Note { header: index, error }));
         }
     }
-    Ok(notes.image())
+    Ok(notes.image().and_then(|image| {
+        if matches!(image.target, Target::Hvt | Target::Spt) {
+            check_segments(header.entry, length, program_headers())?;
+        }
+        Ok(image)
+    }))
+}
+
+fn check_segments(
+    entry: u64,
+    length: u64,
+    program_headers: impl Iterator<Item = (usize, elf::ProgramHeader)>,
+) -> Result<(), ImageError> {
+    if entry < LOWEST_ADDRESS {
+        return Err(ImageError::Entry { entry });
+    }
+    let mut segments = segment::Segments::of_file(length);
+    for (header, segment) in program_headers {
+        segments.add(&segment).map_err(|error| ImageError::Segment { header, error })?;
+    }
+    Ok(())
 }
 
 /// Whether the configuration names exactly the devices of the image, each one once.
@@ -226,6 +262,12 @@ impl fmt::Display for ImageError {
             }
             Self::NoAbi => f.write_str("not a Solo5 image: it has no Solo5 ABI note"),
             Self::NoManifest => f.write_str("not a Solo5 image: it has no Solo5 manifest note"),
+            Self::Entry { entry } => {
+                write!(f, "not a Solo5 image: its entry point {entry:#x} is below {LOWEST_ADDRESS:#x}")
+            }
+            Self::Segment { header, error } => {
+                write!(f, "not a Solo5 image: the segment of program header {header} {error}")
+            }
         }
     }
 }
@@ -235,7 +277,8 @@ impl core::error::Error for ImageError {
         match self {
             Self::Elf(error) => Some(error),
             Self::Note { error, .. } => Some(error),
-            Self::NoAbi | Self::NoManifest => None,
+            Self::Segment { error, .. } => Some(error),
+            Self::NoAbi | Self::NoManifest | Self::Entry { .. } => None,
         }
     }
 }

@@ -43,8 +43,8 @@ mod users;
 
 pub use group::Group;
 pub use interface::{
-    BlockContent, BlockFile, BlockPlace, DumpForm, ImageSource, Input, Note, Outcome, Output, Reach, Signal,
-    Spawn, SpoolId, Task, TaskFailure, TaskId,
+    Argument, BlockContent, BlockFile, BlockPlace, DumpForm, ImageSource, Input, Note, Opened, Outcome,
+    Output, Reach, Signal, Spawn, SpoolId, Task, TaskFailure, TaskId,
 };
 use takeover::Stray;
 pub use takeover::{Fate, Left, LeftTender};

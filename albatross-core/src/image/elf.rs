@@ -17,6 +17,9 @@ pub const PT_LOAD: u32 = 1;
 /// The kind of a segment that holds notes.
 pub const PT_NOTE: u32 = 4;
 
+/// The most program headers of an image. Solo5's linker scripts make about a dozen.
+pub const MAX_PROGRAM_HEADERS: u16 = 128;
+
 const MAGIC: [u8; 4] = *b"\x7fELF";
 const CLASS_64: u8 = 2;
 const LITTLE_ENDIAN: u8 = 1;
@@ -31,7 +34,7 @@ pub struct Header {
     pub entry: u64,
     /// Where the program headers are in the file.
     pub table_offset: u64,
-    /// How many program headers there are; at least 1.
+    /// How many program headers there are; 1 to [`MAX_PROGRAM_HEADERS`].
     pub table_entries: u16,
 }
 
@@ -73,6 +76,11 @@ pub enum ElfError {
     },
     /// It has no program headers, or they are not wholly in the file.
     Table,
+    /// It has more than [`MAX_PROGRAM_HEADERS`] program headers.
+    Headers {
+        /// How many.
+        count: u16,
+    },
 }
 
 impl Header {
@@ -98,6 +106,9 @@ impl Header {
         let table_entries = short(56)?;
         if table_entries == 0 {
             return Err(ElfError::Table);
+        }
+        if table_entries > MAX_PROGRAM_HEADERS {
+            return Err(ElfError::Headers { count: table_entries });
         }
         Ok(Self { entry: long(24)?, table_offset: long(32)?, table_entries })
     }
@@ -175,6 +186,9 @@ impl fmt::Display for ElfError {
             Self::Format => f.write_str("not a 64-bit little-endian ELF file of version 1"),
             Self::NotExecutable => f.write_str("not an executable with fixed addresses (ET_EXEC)"),
             Self::Machine { machine } => write!(f, "for machine {machine}, not x86_64 ({MACHINE_X86_64})"),
+            Self::Headers { count } => {
+                write!(f, "{count} program headers are more than {MAX_PROGRAM_HEADERS}")
+            }
             Self::Table => f.write_str("its program headers are not wholly in the file"),
         }
     }

@@ -247,7 +247,9 @@ fn the_elf_header_is_checked() {
     assert_eq!(with(16, &[3]), ElfError::NotExecutable, "a position-independent one");
     assert_eq!(with(18, &[183]), ElfError::Machine { machine: 183 });
     assert_eq!(with(56, &[0]), ElfError::Table);
-    assert_eq!(with(56, &[0xff, 0xff]), ElfError::Table);
+    assert_eq!(with(56, &[0xff, 0xff]), ElfError::Headers { count: 0xffff });
+    assert_eq!(with(56, &[129, 0]), ElfError::Headers { count: 129 });
+    assert_eq!(with(56, &[128, 0]), ElfError::Table);
     for offset in [u64::MAX, u64::MAX - 55, 1 << 32] {
         assert_eq!(with(32, &offset.to_le_bytes()), ElfError::Table);
     }

@@ -344,8 +344,8 @@ pub enum DumpForm {
 pub struct Spawn {
     /// The program.
     pub tender: PathBuf,
-    /// Its arguments; any octets, none of them 0.
-    pub arguments: Vec<Vec<u8>>,
+    /// Its arguments.
+    pub arguments: Vec<Argument>,
     /// The cpus that it is pinned to.
     pub cpus: Vec<usize>,
     /// The fifo that is its standard input, output and error.
@@ -358,6 +358,58 @@ pub struct Spawn {
     pub reach: Reach,
     /// What is noted of it for the next daemon.
     pub note: Box<Note>,
+}
+
+/// An argument of a tender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Any octets, none of them 0.
+    Octets(Vec<u8>),
+    /// A device that the tender opens: by its name, or, where a tender takes that, open already.
+    Opens {
+        /// What comes before the name, such as `--net:service=`.
+        option: Vec<u8>,
+        /// What.
+        what: Opened,
+    },
+}
+
+/// A device that a tender opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A tap.
+    Tap(String),
+    /// The file of a block device, to read and write.
+    Block(PathBuf),
+}
+
+impl Argument {
+    /// As every tender takes it.
+    #[must_use]
+    pub fn by_name(&self) -> Vec<u8> {
+        match self {
+            Self::Octets(octets) => octets.clone(),
+            Self::Opens { option, what } => [option, what.name()].concat(),
+        }
+    }
+
+    /// As our tender takes it, with the number of an open descriptor of what it would open.
+    #[must_use]
+    pub fn by_descriptor(&self, number: i32) -> Vec<u8> {
+        match self {
+            Self::Octets(octets) => octets.clone(),
+            Self::Opens { option, .. } => [option.as_slice(), b"@", number.to_string().as_bytes()].concat(),
+        }
+    }
+}
+
+impl Opened {
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Block(path) => path.as_os_str().as_encoded_bytes(),
+            Self::Tap(name) => name.as_bytes(),
+        }
+    }
 }
 
 /// What is noted of a tender that runs. The driver adds which process it is, which makes it

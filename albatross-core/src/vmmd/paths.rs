@@ -55,8 +55,9 @@ fn check_path(path: &Path) {
 fn check_spawn(spawn: &Spawn, name: &Name) {
     let Reach { image, blocks, .. } = &spawn.reach;
     [image, &spawn.fifo, &spawn.note.path].into_iter().chain(blocks).for_each(|path| check_path(path));
-    let line: Vec<&str> =
-        spawn.arguments.iter().map(|word| std::str::from_utf8(word).expect("text")).collect();
+    let line: Vec<String> =
+        spawn.arguments.iter().map(|word| String::from_utf8(word.by_name()).expect("text")).collect();
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
     let end = line.iter().position(|word| *word == "--").expect("an end of the options");
     assert!(
         line[..end].iter().all(|word| word.starts_with("--mem=") || word.starts_with("--net")),

@@ -321,7 +321,7 @@ impl Host {
             }
             Task::Spawn(spawn) => {
                 self.next_pid += 1;
-                let line = spawn.arguments.iter().map(|a| String::from_utf8(a.clone()).unwrap()).collect();
+                let line = spawn.arguments.iter().map(|a| String::from_utf8(a.by_name()).unwrap()).collect();
                 self.processes.insert(self.next_pid, line);
                 self.lent.extend(spawn.user.map_or_else(Vec::new, |_| spawn.reach.blocks.clone()));
                 if let Some(group) = spawn.group {

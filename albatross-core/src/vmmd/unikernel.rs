@@ -9,7 +9,7 @@ use albatross_proto::state::Stage;
 use albatross_proto::{Arguments, BlockDevice, Int, MacAddress, Name, NetDevice, Text, Time, Typ};
 
 use super::create::Prepared;
-use super::{Config, Group, Reach, Requester, Spawn};
+use super::{Argument, Config, Group, Opened, Reach, Requester, Spawn};
 use crate::image::{Image, Target};
 use crate::mac;
 use crate::restart::Backoff;
@@ -223,27 +223,29 @@ impl Unikernel {
     }
 
     /// The command line of the tender without its name: all of one option before the next.
-    fn tender_arguments(&self, config: &Config, name: &Name, taps: &[String]) -> Vec<Vec<u8>> {
-        let of = |parts: &[&[u8]]| parts.concat();
+    fn tender_arguments(&self, config: &Config, name: &Name, taps: &[String]) -> Vec<Argument> {
+        let of = |parts: &[&[u8]]| Argument::Octets(parts.concat());
+        let opens = |parts: &[&[u8]], what| Argument::Opens { option: parts.concat(), what };
         let nets = || self.arguments.net_devices.iter();
         let mut line = vec![of(&[b"--mem=", self.arguments.memory.to_string().as_bytes()])];
         line.extend(
-            nets().zip(taps).map(|(net, tap)| of(&[b"--net:", net.name.as_bytes(), b"=", tap.as_bytes()])),
+            nets()
+                .zip(taps)
+                .map(|(net, tap)| opens(&[b"--net:", net.name.as_bytes(), b"="], Opened::Tap(tap.clone()))),
         );
         line.extend(nets().map(|net| {
             let mac = derived_mac(name, net).to_string();
             of(&[b"--net-mac:", net.name.as_bytes(), b"=", mac.as_bytes()])
         }));
         line.extend(self.blocks(name).map(|(device, block)| {
-            let file = config.block(&block).into_os_string().into_encoded_bytes();
-            of(&[b"--block:", device.name.as_bytes(), b"=", &file])
+            opens(&[b"--block:", device.name.as_bytes(), b"="], Opened::Block(config.block(&block)))
         }));
         line.extend(self.arguments.block_devices.iter().filter_map(|device| {
             let size = device.sector_size?.to_string();
             Some(of(&[b"--block-sector-size:", device.name.as_bytes(), b"=", size.as_bytes()]))
         }));
-        line.push(b"--".to_vec());
-        line.push(config.image(name).into_os_string().into_encoded_bytes());
+        line.push(of(&[b"--"]));
+        line.push(Argument::Octets(config.image(name).into_os_string().into_encoded_bytes()));
         if self.arguments.add_name {
             let shown = match name.label() {
                 Some(label) if config.drop_path => label.to_string(),
@@ -251,7 +253,7 @@ impl Unikernel {
             };
             line.push(of(&[b"--name=", shown.as_bytes()]));
         }
-        line.extend(self.arguments.argv.iter().flatten().map(|argument| argument.as_bytes().to_vec()));
+        line.extend(self.arguments.argv.iter().flatten().map(|argument| of(&[argument.as_bytes()])));
         line
     }
 

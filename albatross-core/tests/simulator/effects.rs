@@ -229,7 +229,7 @@ impl Host {
             return failed("no such program");
         }
         let line: Vec<String> =
-            spawn.arguments.iter().map(|octets| String::from_utf8_lossy(octets).into_owned()).collect();
+            spawn.arguments.iter().map(|it| String::from_utf8(it.by_name()).unwrap()).collect();
         let memory = line[0].strip_prefix("--mem=").and_then(|text| text.parse().ok()).unwrap();
         let tap = |argument: &String| {
             let (_, tap) = argument.strip_prefix("--net:")?.split_once('=')?;

@@ -102,6 +102,9 @@ impl<S: Source> Image<S> {
 fn read(source: &impl Source, offset: u64, length: usize) -> Result<Vec<u8>, ImageError> {
     let available = usize::try_from(source.size().saturating_sub(offset)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length.min(available)];
+    if bytes.is_empty() {
+        return Ok(bytes);
+    }
     source.read(offset, &mut bytes).map_err(ImageError::Read)?;
     Ok(bytes)
 }

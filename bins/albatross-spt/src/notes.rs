@@ -15,9 +15,9 @@ use crate::field;
 pub const MAX_DEVICES: usize = 63;
 /// Longest device name in bytes.
 pub const MAX_NAME_BYTES: usize = 67;
-/// The longest note there is: header, padding and a full manifest.
+/// The most of a note that is looked at: header, padding and a manifest with one entry too many.
 pub const MAX_NOTE_BYTES: usize =
-    HEADER_BYTES + PADDING_BYTES + MANIFEST_HEADER_BYTES + ENTRY_BYTES * (MAX_DEVICES + 1);
+    HEADER_BYTES + PADDING_BYTES + MANIFEST_HEADER_BYTES + ENTRY_BYTES * (MAX_DEVICES + 2);
 /// Size of one manifest entry in bytes.
 pub const ENTRY_BYTES: usize = 104;
 /// Versions of the interface between tender and guest that an image may ask for. From 1 (Solo5 0.6 and 0.7) to 2 only the
@@ -64,7 +64,8 @@ impl Notes {
         if bytes.len() < SHORTEST_NOTE_BYTES {
             return Err(NoteError::Truncated);
         }
-        if field::u32(bytes, 0) != Some(6) || field::bytes(bytes, 12) != Some(NAME) {
+        let is_short = bytes.len() < HEADER_BYTES;
+        if is_short || field::u32(bytes, 0) != Some(6) || field::bytes(bytes, 12) != Some(NAME) {
             return Ok(());
         }
         let size =
@@ -394,7 +395,7 @@ mod tests {
         let devices: Vec<_> = (0..64).map(|number| entry(&format!("d{number}"), NET_BASIC)).collect();
         assert_eq!(manifest(&devices[..63]).unwrap().devices().len(), 63);
         assert!(matches!(manifest(&devices), Err(NoteError::ManifestSize { entries: 65, .. })));
-        assert_eq!(HEADER_BYTES + 6668, MAX_NOTE_BYTES);
+        assert_eq!(HEADER_BYTES + 6668 + ENTRY_BYTES, MAX_NOTE_BYTES);
     }
 
     #[test]

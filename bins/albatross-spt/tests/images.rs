@@ -175,8 +175,9 @@ fn abi_note() {
     }
     let at = header(&good());
     good().set(at + FILE_SIZE, 17_u64.to_le_bytes()).assert_refused("no Solo5 ABI note");
+    good().set(at + FILE_SIZE, 19_u64.to_le_bytes()).assert_refused("no Solo5 ABI note");
     good()
-        .set(at + FILE_SIZE, 19_u64.to_le_bytes())
+        .set(at + FILE_SIZE, 20_u64.to_le_bytes())
         .assert_refused("a note ends before its description does");
     good()
         .set(at + FILE_SIZE, 35_u64.to_le_bytes())

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use albatross_core::vmmd::{Fate, Note, Reach, Signal, Spawn, TaskFailure};
+use albatross_core::vmmd::{Argument, Fate, Note, Opened, Reach, Signal, Spawn, TaskFailure};
 use albatross_proto::reply::Exit;
 use albatross_proto::state::{Process as Identity, Running};
 use albatross_proto::{Int, Name};
@@ -22,8 +22,8 @@ use nix::unistd::{Uid, fchownat};
 use rustix::process::{Pid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd_send_signal};
 
 use crate::confine::{Confinement, Held, Launch, Limits, Uses, View, hold};
-use crate::files::failure;
-use crate::{identity, takeover};
+use crate::files::{failure, named};
+use crate::{identity, sys, takeover, tender};
 
 /// Octets of address space that a tender may have besides the memory of its guest: its program and
 /// libraries, the areas that a virtual machine shares with the kernel, its stack. Those take some 20 MB.
@@ -261,12 +261,23 @@ fn held(
     for cpu in &spawn.cpus {
         cpus.set(*cpu)?;
     }
+    let takes_descriptors = tender::is_ours(&spawn.tender);
+    let (arguments, descriptors) = if takes_descriptors {
+        hand_over(&spawn.arguments)?
+    } else {
+        (spawn.arguments.iter().map(Argument::by_name).collect(), Vec::new())
+    };
+    let view = || {
+        let view = view(&spawn.tender, needs, &spawn.reach);
+        if takes_descriptors { view } else { show_devices(view, &spawn.reach) }
+    };
     let tender = Launch {
         program: &spawn.tender,
-        arguments: &spawn.arguments,
+        arguments: &arguments,
         streams: [fifo.as_fd(), fifo.as_fd(), fifo.as_fd()],
+        descriptors: &descriptors,
         cpus: Some(&cpus),
-        own: spawn.user.map(|user| (view(&spawn.tender, needs, &spawn.reach), user)),
+        own: spawn.user.map(|user| (view(), user)),
         uses: Uses { taps: spawn.reach.taps, virtual_machines: spawn.reach.virtual_machines },
         group: group.map(AsFd::as_fd),
         limits: limits(spawn)?,
@@ -274,9 +285,42 @@ fn held(
     hold(confinement, &tender).map_err(io::Error::other)
 }
 
+/// Opens the devices that a tender would open, so that it need not be able to.
+fn hand_over(arguments: &[Argument]) -> io::Result<(Vec<Vec<u8>>, Vec<OwnedFd>)> {
+    let (mut line, mut descriptors) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        let Argument::Opens { what, .. } = argument else {
+            line.push(argument.by_name());
+            continue;
+        };
+        let opened = open(what)?;
+        line.push(argument.by_descriptor(opened.as_raw_fd()));
+        descriptors.push(opened);
+    }
+    Ok((line, descriptors))
+}
+
+fn open(what: &Opened) -> io::Result<OwnedFd> {
+    match what {
+        Opened::Block(path) => {
+            // Not to wait for the other end, should somebody have put a fifo there.
+            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let opened = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+            opened.map(OwnedFd::from).map_err(|error| named(path, &error))
+        }
+        Opened::Tap(name) => sys::open_tap(name)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot open the tap {name}: {error}"))),
+    }
+}
+
+/// Itself, what it needs to start, and its image.
 fn view(tender: &Path, needs: &[PathBuf], reach: &Reach) -> View {
     let readable = needs.iter().map(PathBuf::as_path).chain([tender, &reach.image]);
-    let view = readable.fold(View::default(), View::read);
+    readable.fold(View::default(), View::read)
+}
+
+/// Shows the devices that a tender opens by itself.
+fn show_devices(view: View, reach: &Reach) -> View {
     let view = reach.blocks.iter().fold(view, |view, block| view.write(block));
     view.taps(reach.taps).virtual_machines(reach.virtual_machines)
 }

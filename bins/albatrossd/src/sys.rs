@@ -88,6 +88,13 @@ pub(crate) fn make_tap(
     Ok(name)
 }
 
+/// Opens a tap that is there.
+pub(crate) fn open_tap(name: &str) -> io::Result<OwnedFd> {
+    let (tun, attached) = attach(name)?;
+    // A name with a pattern in it would have made another interface, which is gone with the descriptor.
+    if attached == name { Ok(tun.into()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
 /// Has each packet pass as it was sent, none cut or put together on the way. A tender does this, too, where
 /// it may; it takes a capability.
 pub(crate) fn switch_offloads_off(name: &str) -> io::Result<()> {

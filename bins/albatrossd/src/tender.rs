@@ -258,8 +258,12 @@ impl fmt::Display for Untold {
 
 /// Whether a tender that told this version runs images of that one: its own, and where it is ours, also earlier ones.
 fn runs(tender: &Path, version: u32, wanted: u32) -> bool {
-    let is_ours = tender.file_name() == Some(OsStr::new(OWN_TENDER));
-    version == wanted || is_ours && (1..version).contains(&wanted)
+    version == wanted || is_ours(tender) && (1..version).contains(&wanted)
+}
+
+/// Whether a tender is the one that ships with albatross. It takes open descriptors of what others open.
+pub(crate) fn is_ours(tender: &Path) -> bool {
+    tender.file_name() == Some(OsStr::new(OWN_TENDER))
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -300,6 +304,7 @@ fn ask_version(confinement: &Confinement, tender: &Path, needs: &Needs) -> io::R
         program: tender,
         arguments: &[b"--version".to_vec()],
         streams: [null.as_fd(), writer.as_fd(), writer.as_fd()],
+        descriptors: &[],
         cpus: None,
         own: confinement.users.map(|range| (view(), range.readers())),
         uses: Uses::default(),

@@ -73,3 +73,58 @@ fn no_tap_is_left_by_a_failure_or_the_end_of_the_daemon() {
         assert_eq!(taps(), Vec::<String>::new());
     });
 }
+
+/// Our tender is handed taps and block devices open: what it sees of the file system is neither, nor anything by which it
+/// could open a tap.
+#[test]
+fn our_tender_gets_its_devices_open_and_sees_none() {
+    in_new_network(|| {
+        let host = Host::for_test().unwrap();
+        host.client(&["create-block", "a:first", "1"]).unwrap().assert(0, "added");
+        host.client(&["create-block", "a:second", "1"]).unwrap().assert(0, "added");
+        let options = [
+            "--net=left:service",
+            "--net=right:other",
+            "--block=first:first",
+            "--block=second:second@4096",
+            "--arg=--datagrams=1000",
+        ];
+        host.create("a:many", "many", &options).unwrap().assert(0, "created");
+        host.console_ends_with(
+            "a:many",
+            &[
+                "first has 1048576 bytes in sectors of 512",
+                "second has 1048576 bytes in sectors of 4096",
+                "verified",
+            ],
+        )
+        .unwrap();
+        let [(pid, line)] = &host.tenders()[..] else { panic!("one tender: {:?}", host.tenders()) };
+        for option in ["--net:left=@", "--net:right=@", "--block:first=@", "--block:second=@"] {
+            assert!(line.contains(option), "{line}");
+        }
+        let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let links = links.map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap());
+        let mut open: Vec<String> = links.map(|path| path.to_string_lossy().into_owned()).collect();
+        open.sort();
+        let count = |what: &str| open.iter().filter(|path| path.contains(what)).count();
+        let counts = ["/net/tun", "first", "second", "eventpoll", "timerfd", "fifo"].map(count);
+        assert_eq!((counts, open.len()), ([2, 1, 1, 1, 1, 3], 9), "{open:?}");
+        let mut seen = Vec::new();
+        files_below(format!("/proc/{pid}/root").as_ref(), &mut seen);
+        let image = host.tmpdir().join("a:many.img");
+        let mentions = |what: &str| seen.iter().any(|path| path.to_string_lossy().contains(what));
+        assert!(mentions("albatross-spt") && mentions(image.to_str().unwrap()), "{seen:?}");
+        assert!(!mentions("/dev/") && !mentions("first") && !mentions("second"), "{seen:?}");
+    });
+}
+
+fn files_below(directory: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            files_below(&entry.path(), files);
+        } else {
+            files.push(entry.path());
+        }
+    }
+}

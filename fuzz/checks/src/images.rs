@@ -1,15 +1,20 @@
 //! Images and the zlib stream in which they travel.
 
 use albatross_core::image::{DeviceKind, Target, deflate, inspect};
-use albatross_spt::image::Image as Loaded;
-use albatross_spt::loader::{LOWEST_ADDRESS, PAGE_BYTES};
-use albatross_spt::notes::{ABI_VERSIONS, DeviceKind as Attached};
+use albatross_spt::bootinfo::{BOOT_INFO_ADDRESS, BootInfo, MAX_COMMAND_LINE_BYTES};
+use albatross_spt::departure::Departure;
+use albatross_spt::devices::{self, Device, DevicePlan, Properties, Source as Attach};
+use albatross_spt::filter::{self, MAX_INSTRUCTIONS};
+use albatross_spt::image::{Image as Loaded, ImageError};
+use albatross_spt::loader::{LOWEST_ADDRESS, LoadError, PAGE_BYTES};
+use albatross_spt::notes::{ABI_VERSIONS, Declared, DeviceKind as Attached, Manifest};
+use albatross_spt::options::{DeviceOption, Host, Setting};
 
 /// The most octets that a compressed image may have here.
 const LIMIT: usize = 256 * 1024;
 
-/// An image: what albatrossd takes for an image of our tender, the tender takes too, and reads the same
-/// devices from it.
+/// An image: what albatrossd takes for an image of our tender, the tender takes too, reads the same devices from it, and
+/// loads it if it fits.
 pub fn image(bytes: &[u8]) -> bool {
     let Ok(image) = inspect(bytes) else { return false };
     if image.target == Target::Spt && ABI_VERSIONS.contains(&image.abi_version) {
@@ -24,6 +29,11 @@ pub fn image(bytes: &[u8]) -> bool {
             (device.name.as_str(), kind)
         });
         assert!(ours.eq(theirs), "other devices: {image:?}, {manifest:?}");
+        match loaded.plan(u64::MAX) {
+            // One that begins behind any memory.
+            Ok(_) | Err(ImageError::Load(LoadError::Entry { .. })) => {}
+            Err(error) => panic!("the tender does not load it: {error}"),
+        }
     }
     true
 }
@@ -39,11 +49,14 @@ pub fn inflate(bytes: &[u8]) -> bool {
     true
 }
 
-/// An image as the tender reads it: every segment lies within the file and within the guest's memory, in
-/// whole pages, none over another, none both writable and executable.
+/// An image as the tender reads it, up to the jump: every segment lies within the file and within the guest's memory, in
+/// whole pages, none over another, none both writable and executable; what the guest is told is what was attached, and
+/// all of it lies below every segment, together with the list of what the tender does last.
 pub fn spt_loader(bytes: &[u8]) -> bool {
     let Ok(image) = Loaded::open(bytes) else { return false };
-    let _ = image.manifest();
+    if let Ok(manifest) = image.manifest() {
+        attach_all(&manifest);
+    }
     for memory in [0, LOWEST_ADDRESS, 32 << 20, u64::MAX] {
         let Ok(plan) = image.plan(memory) else { continue };
         let mut floor = LOWEST_ADDRESS;
@@ -59,4 +72,51 @@ pub fn spt_loader(bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Attaches something to each device of a manifest, and makes what comes before the jump.
+fn attach_all(manifest: &Manifest) {
+    let option = |device: &Declared| match device.kind {
+        Attached::Net => Setting::Net(Host::Named(b"vmmtap0")),
+        Attached::Block => Setting::Block(Host::Named(b"/disk")),
+    };
+    let options: Vec<DeviceOption<'_>> = manifest
+        .devices()
+        .iter()
+        .map(|device| DeviceOption { name: &device.name, setting: option(device) })
+        .collect();
+    let plan = devices::plan(manifest, &options).expect("each is attached");
+    assert!(options.is_empty() || devices::plan(manifest, &options[1..]).is_err(), "one is not attached");
+    let attached: Vec<Device> = plan.iter().zip(5..).map(|(plan, number)| attach(plan, number)).collect();
+    let mut told = manifest.bytes().to_vec();
+    attached.iter().for_each(|device| device.describe(&mut told));
+    assert_eq!(told.len(), manifest.bytes().len());
+    let info = BootInfo {
+        memory_size: 32 << 20,
+        kernel_end: LOWEST_ADDRESS,
+        epoll: 3,
+        timer: 4,
+        manifest: &told,
+        command_line: &[b'x'; MAX_COMMAND_LINE_BYTES],
+    };
+    let filter = filter::program(3, 4, &attached);
+    assert!(filter.len() <= MAX_INSTRUCTIONS);
+    let list = (BOOT_INFO_ADDRESS + u64::try_from(info.encode().len()).unwrap()).next_multiple_of(16);
+    let departure = Departure {
+        wiped: vec![0..1, 2..3],
+        calls: vec![[11, 0, 0, 0]; 16],
+        filter,
+        entry: LOWEST_ADDRESS,
+        stack: 32 << 20,
+    };
+    let end = list + u64::try_from(departure.encode(list).len()).unwrap();
+    assert!(end <= LOWEST_ADDRESS, "{end:#x} is where the image may be");
+}
+
+fn attach(plan: &DevicePlan<'_>, descriptor: i32) -> Device {
+    let properties = match plan.source {
+        Attach::Net { mac, .. } => Properties::Net { mac: mac.unwrap_or([2, 0, 0, 0, 0, 1]), mtu: 1500 },
+        Attach::Block { sector_size, .. } => Properties::Block { capacity: 1 << 20, sector_size },
+    };
+    Device { index: plan.index, descriptor, properties }
 }

@@ -25,6 +25,7 @@ mod images;
 mod large;
 #[path = "../../../albatross-proto/tests/second/mutate.rs"]
 mod mutate;
+pub mod mutated;
 mod text;
 
 use albatross_proto::frame::{FrameReader, HEADER_LENGTH};

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
@@ -183,6 +184,8 @@ pub(super) struct Ready<'a> {
     /// Standard input, output and error. None is one of the standard descriptors itself: those are open from
     /// the start of any Rust program on.
     pub(super) streams: [BorrowedFd<'a>; 3],
+    /// What the program is handed over besides, none of it a standard descriptor either.
+    pub(super) descriptors: &'a [OwnedFd],
     pub(super) cpus: Option<&'a CpuSet>,
     /// The view, the user and the filters of system calls; `None`: those of the daemon.
     pub(super) own: Option<Own>,
@@ -225,7 +228,7 @@ fn prepare(ready: &Ready<'_>) -> Result<(), Failed> {
     // After the change of the user: the user may run more processes than this where two daemons on one host
     // have one range, and the change must not count them.
     limits(ready.limits)?;
-    close_others()?;
+    close_others(ready.descriptors)?;
     if let Some(own) = &ready.own {
         // Last: it forbids some of the above.
         own.filters.iter().try_for_each(filter::install).at(Step::Filter)?;
@@ -347,13 +350,16 @@ fn limits(limits: Limits) -> Result<(), Failed> {
     Ok(())
 }
 
-/// All but the standard ones are closed by exec, also those that this daemon inherited. Not earlier: a
-/// failure has to be reported.
-fn close_others() -> Result<(), Failed> {
+/// All but the standard ones and what is handed over are closed by exec, also those that this daemon inherited. Not
+/// earlier: a failure has to be reported.
+fn close_others(handed: &[OwnedFd]) -> Result<(), Failed> {
     let (first, last): (libc::c_uint, libc::c_uint) = (3, libc::c_uint::MAX);
     // SAFETY: takes no pointers; marking descriptors takes none away from whoever owns it here.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
-    Errno::result(result).map(drop).at(Step::Descriptors)
+    Errno::result(result).at(Step::Descriptors)?;
+    handed.iter().try_for_each(|descriptor| {
+        nix::fcntl::fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).at(Step::Descriptors)
+    })
 }
 
 /// Becomes the program, without an environment.

@@ -28,6 +28,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) arguments: &'a [Vec<u8>],
     /// Standard input, output and error.
     pub(crate) streams: [BorrowedFd<'a>; 3],
+    /// What else stays open, under the numbers it has here.
+    pub(crate) descriptors: &'a [OwnedFd],
     /// The cpus that it is pinned to.
     pub(crate) cpus: Option<&'a CpuSet>,
     /// What it sees, and the user and group id that it runs under; `None`: it is not confined but by limits.
@@ -141,8 +143,8 @@ fn make_ready<'a>(confinement: &'a Confinement, launch: &Launch<'a>) -> Result<R
         }
     };
     let pointers = arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
-    let (streams, cpus, limits) = (launch.streams, launch.cpus, launch.limits);
-    Ok(Ready { program, pointers, _arguments: arguments, streams, cpus, own, limits })
+    let Launch { streams, descriptors, cpus, limits, .. } = *launch;
+    Ok(Ready { program, pointers, _arguments: arguments, streams, descriptors, cpus, own, limits })
 }
 
 impl Held {

@@ -58,6 +58,10 @@ fn main() {
         seeds.write("image", &name, &bytes[..bytes.len().min(LONGEST)]);
         seeds.write("spt_loader", &name, &bytes[..bytes.len().min(LONGEST)]);
     }
+    for image in albatross_fuzz_checks::mutated::all() {
+        seeds.write("image", &format!("mutated-{}", image.name), &image.image);
+        seeds.write("spt_loader", &format!("mutated-{}", image.name), &image.image);
+    }
     made_here(&seeds);
     for (index, text) in
         [":", "a:b:c", "foo:", "2026-01-31T12:00:00.5+01:00", "02:00:00:00:00:01", "-", "2026-01-31"]
