@@ -19,6 +19,7 @@ mod checks;
 mod console;
 #[path = "../../../albatross-proto/tests/second/decoder/mod.rs"]
 mod decoder;
+mod events;
 mod files;
 mod images;
 mod large;
@@ -30,6 +31,7 @@ use albatross_proto::frame::{FrameReader, HEADER_LENGTH};
 
 pub use certificates::{chain, crl, key, pem, request};
 pub use console::console;
+pub use events::{events, sender};
 pub use files::{journal, log};
 pub use images::{image, inflate, spt_loader};
 pub use large::large;
@@ -39,7 +41,7 @@ pub use text::names;
 pub type Check = fn(&[u8]) -> bool;
 
 /// Every check by the name of its fuzz target.
-pub const CHECKS: [(&str, Check); 21] = [
+pub const CHECKS: [(&str, Check); 23] = [
     ("frame", frame),
     ("wire", wire),
     ("extension", extension),
@@ -61,6 +63,8 @@ pub const CHECKS: [(&str, Check); 21] = [
     ("pem", pem),
     ("key", key),
     ("console", console),
+    ("events", events),
+    ("sender", sender),
 ];
 
 /// A message: both decoders agree, and what was read is written in a form that is read again.
