@@ -1,6 +1,6 @@
 //! The files that the daemons append to: what is read after any end is what was written before it.
 
-use albatross_core::eventlog::{Chain, LINK, Log, LogError};
+use albatross_core::eventlog::{Chain, LINK, Log, LogError, Reader};
 use albatross_core::journal::{self, JournalError};
 use albatross_proto::log::LogRecord;
 use albatross_proto::state::{Change, Changing, Record};
@@ -74,7 +74,7 @@ fn damaged(file: &[u8], ends: &[usize], change: usize) {
 
 /// A file of the event log, likewise.
 pub fn log(bytes: &[u8]) -> bool {
-    _ = Log::read(bytes);
+    log_in_pieces(bytes);
     let [at, change, input @ ..] = bytes else { return false };
     let records: Vec<LogRecord> =
         pieces(input).into_iter().filter_map(|piece| LogRecord::decode(piece).ok()).collect();
@@ -88,6 +88,7 @@ pub fn log(bytes: &[u8]) -> bool {
     assert_eq!((&whole.records, whole.link, whole.torn), (&records, *chain.link(), 0));
     assert_eq!(whole.write().unwrap(), file);
     let end = file.len() * usize::from(*at) / 255;
+    log_in_pieces(&file[..end]);
     match Log::read(&file[..end]) {
         Ok(log) => {
             let last = ends.iter().rfind(|last| **last <= end).unwrap();
@@ -104,4 +105,20 @@ pub fn log(bytes: &[u8]) -> bool {
     file[position] ^= 1;
     assert!(Log::read(&file).is_err(), "octet {position} changed and nobody saw");
     true
+}
+
+/// A file that is read in pieces is what it is as a whole.
+fn log_in_pieces(file: &[u8]) {
+    let piece = usize::from(file.last().copied().unwrap_or(0)) + 1;
+    let (mut reader, mut records) = (Reader::new(), Vec::new());
+    let mut pieces = file.chunks(piece);
+    let read = pieces.try_for_each(|piece| reader.push(piece, |record, _| records.push(record)));
+    match (Log::read(file), read.and_then(|()| reader.finish())) {
+        (Ok(log), Ok(end)) => {
+            assert_eq!((log.records, log.link, log.previous), (records, end.mark.link, end.previous));
+            assert_eq!(u64::try_from(log.torn).unwrap(), end.torn);
+        }
+        (Err(one), Err(other)) => assert_eq!(one, other),
+        (one, other) => panic!("{one:?}, in pieces {other:?}"),
+    }
 }

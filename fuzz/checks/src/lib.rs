@@ -19,6 +19,7 @@ mod checks;
 mod console;
 #[path = "../../../albatross-proto/tests/second/decoder/mod.rs"]
 mod decoder;
+mod events;
 mod files;
 mod http;
 mod images;
@@ -32,6 +33,7 @@ use albatross_proto::frame::{FrameReader, HEADER_LENGTH};
 
 pub use certificates::{chain, crl, key, pem, request};
 pub use console::console;
+pub use events::{events, sender};
 pub use files::{journal, log};
 pub use http::http;
 pub use images::{image, inflate, spt_loader};
@@ -42,7 +44,7 @@ pub use text::names;
 pub type Check = fn(&[u8]) -> bool;
 
 /// Every check by the name of its fuzz target.
-pub const CHECKS: [(&str, Check); 22] = [
+pub const CHECKS: [(&str, Check); 24] = [
     ("frame", frame),
     ("wire", wire),
     ("extension", extension),
@@ -65,6 +67,8 @@ pub const CHECKS: [(&str, Check); 22] = [
     ("key", key),
     ("console", console),
     ("http", http),
+    ("events", events),
+    ("sender", sender),
 ];
 
 /// A message: both decoders agree, and what was read is written in a form that is read again.
