@@ -24,6 +24,7 @@ mod images;
 mod large;
 #[path = "../../../albatross-proto/tests/second/mutate.rs"]
 mod mutate;
+mod statistics;
 mod text;
 
 use albatross_proto::frame::{FrameReader, HEADER_LENGTH};
@@ -33,13 +34,14 @@ pub use console::console;
 pub use files::{journal, log};
 pub use images::{image, inflate, spt_loader};
 pub use large::large;
+pub use statistics::{shown, statistics};
 pub use text::names;
 
 /// A check: whether the bytes were read.
 pub type Check = fn(&[u8]) -> bool;
 
 /// Every check by the name of its fuzz target.
-pub const CHECKS: [(&str, Check); 21] = [
+pub const CHECKS: [(&str, Check); 23] = [
     ("frame", frame),
     ("wire", wire),
     ("extension", extension),
@@ -61,6 +63,8 @@ pub const CHECKS: [(&str, Check); 21] = [
     ("pem", pem),
     ("key", key),
     ("console", console),
+    ("statistics", statistics),
+    ("shown", shown),
 ];
 
 /// A message: both decoders agree, and what was read is written in a form that is read again.
