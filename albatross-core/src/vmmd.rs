@@ -25,6 +25,7 @@ mod command;
 mod create;
 mod group;
 mod interface;
+mod measure;
 #[cfg(test)]
 mod paths;
 mod query;
@@ -43,6 +44,7 @@ pub use interface::{
     BlockContent, BlockFile, BlockPlace, DumpForm, ImageSource, Input, Note, Outcome, Output, Reach, Signal,
     Spawn, SpoolId, Task, TaskFailure, TaskId,
 };
+pub use measure::CALLED;
 use takeover::Stray;
 pub use takeover::{Fate, Left, LeftTender};
 use unikernel::Unikernel;
@@ -131,6 +133,7 @@ pub struct Vmmd {
     next_spool: u64,
     console: Console,
     statistics: statistics::Statistics,
+    counts: measure::Counts,
     /// Deadlines; one that has lost its reason is ignored when it comes.
     timers: BTreeSet<(Duration, Timer)>,
     outputs: Vec<Output>,
@@ -257,6 +260,7 @@ impl Vmmd {
             next_spool: 0,
             console: Console::default(),
             statistics: statistics::Statistics::default(),
+            counts: measure::Counts::default(),
             timers: BTreeSet::new(),
             outputs: Vec::new(),
         }
@@ -285,6 +289,7 @@ impl Vmmd {
                 self.connect_console();
             }
             Input::Connected(client) => {
+                self.counts.connections += 1;
                 self.clients.insert(client, Client::default());
             }
             Input::Frame(client, octets) => self.frame(now, client, Message { octets, image: None }),
@@ -378,6 +383,7 @@ impl Vmmd {
     fn reply(&mut self, requester: &Requester, payload: Payload<'_>) {
         let keep = matches!(&payload, Payload::Success(albatross_proto::Success::Text(text))
             if [ADDED_POLICY, UNMODIFIED_POLICY].contains(&text.as_bytes()));
+        self.counts.answered(&payload);
         let Requester { client, header } = requester;
         let Some(state) = self.clients.get_mut(client) else { return };
         state.busy = false;

@@ -20,6 +20,7 @@ mod bounds;
 mod found;
 mod group;
 mod host;
+mod measure;
 mod state;
 mod statistics;
 mod takeover;

@@ -178,12 +178,12 @@ pub fn shown(bytes: &[u8]) -> bool {
     for input in [
         influx::Input::Tick,
         influx::Input::StatisticsConnected,
-        influx::Input::DatabaseConnected,
+        influx::Input::Database(influx::FromDatabase::Connected),
         influx::Input::StatisticsFrame(&subscribed),
         influx::Input::StatisticsFrame(message),
     ] {
         for output in forwarder.handle(now(0), input) {
-            if let influx::Output::Write(text) = output {
+            if let influx::Output::Database(influx::ToDatabase::Write(text)) = output {
                 lines = Some(text);
             }
         }
