@@ -9,7 +9,9 @@
 //! * A database that takes nothing for [`PATIENCE`] is left and connected to again.
 
 mod address;
+mod database;
 mod lines;
+pub mod report;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +21,11 @@ use std::time::Duration;
 use albatross_proto::Name;
 
 use crate::machine::{Level, Now};
-use crate::stats::subscription::{Broken, Retry, Subscription};
+use crate::stats::subscription::{Broken, Subscription};
 pub use address::{Address, AddressError, DEFAULT_PORT};
+use database::{Database, Outcome};
+pub use database::{FromDatabase, ToDatabase};
+pub(crate) use lines::Line;
 pub use lines::lines;
 
 /// Octets of lines that may wait for the database: what a thousand unikernels with a network device each make in an
@@ -29,6 +34,9 @@ pub const MAX_WAITING: usize = 1024 * 1024;
 
 /// How long the database may take to accept a connection, or to take anything of what waits.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a daemon writes what it measures of itself.
+pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// What happened.
 #[derive(Debug)]
@@ -39,12 +47,8 @@ pub enum Input<'a> {
     StatisticsFrame(&'a [u8]),
     /// The statistics daemon was not reached ([`Broken::Unreachable`]) or is gone ([`Broken::Lost`]).
     StatisticsClosed(Broken),
-    /// The database was reached.
-    DatabaseConnected,
-    /// So many octets were written to the database.
-    DatabaseWritten(usize),
-    /// The database was not reached or is gone, and why. What waited for it is gone, too.
-    DatabaseClosed(String),
+    /// Something happened to the connection to the database.
+    Database(FromDatabase),
     /// The deadline of [`Forwarder::next_deadline`] has come.
     Tick,
 }
@@ -58,12 +62,8 @@ pub enum Output {
     SendStatistics(Vec<u8>),
     /// Close the connection to the statistics daemon. Nothing is said of it any more.
     CloseStatistics,
-    /// Connect to the database: [`Input::DatabaseConnected`] or [`Input::DatabaseClosed`] answers.
-    ConnectDatabase,
-    /// Write this to the database, as one piece if it takes it.
-    Write(String),
-    /// Close the connection to the database, also one that is being made. Nothing is said of it any more.
-    CloseDatabase,
+    /// Do this with the database.
+    Database(ToDatabase),
     /// Put this into the log.
     Log(Notice),
 }
@@ -107,33 +107,12 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The connection to the database.
-#[derive(Clone, Copy, Debug)]
-enum Database {
-    /// To be connected then.
-    Away(Duration),
-    /// Being connected; given up then.
-    Connecting(Duration),
-    /// Takes lines.
-    Here {
-        /// Octets that wait.
-        waiting: usize,
-        /// When it last took something, or nothing waited.
-        moved: Duration,
-        /// Messages are being left out.
-        slow: bool,
-    },
-}
-
 /// Forwards statistics to a database.
 #[derive(Debug)]
 pub struct Forwarder {
     subscription: Subscription,
     drop_path: bool,
     database: Database,
-    retry: Retry,
-    /// Messages that were left out since the database was last reached.
-    missed: u64,
     outputs: Vec<Output>,
 }
 
@@ -145,9 +124,7 @@ impl Forwarder {
         Self {
             subscription: Subscription::new(name),
             drop_path,
-            database: Database::Away(Duration::ZERO),
-            retry: Retry::default(),
-            missed: 0,
+            database: Database::default(),
             outputs: Vec::new(),
         }
     }
@@ -162,9 +139,10 @@ impl Forwarder {
             }
             Input::StatisticsFrame(payload) => self.frame(now, payload),
             Input::StatisticsClosed(why) => self.unsubscribed(now.monotonic, why),
-            Input::DatabaseConnected => self.database_connected(now.monotonic),
-            Input::DatabaseWritten(octets) => self.written(now.monotonic, octets),
-            Input::DatabaseClosed(why) => self.database_closed(now.monotonic, why),
+            Input::Database(what) => {
+                let outcome = self.database.happened(now.monotonic, what);
+                self.outputs.extend(outcome.map(Output::from));
+            }
             Input::Tick => self.tick(now.monotonic),
         }
         std::mem::take(&mut self.outputs)
@@ -173,12 +151,7 @@ impl Forwarder {
     /// When [`Input::Tick`] is next due; `None` while there is nothing to wait for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let database = match self.database {
-            Database::Away(until) | Database::Connecting(until) => Some(until),
-            Database::Here { waiting: 0, .. } => None,
-            Database::Here { moved, .. } => Some(moved + PATIENCE),
-        };
-        database.into_iter().chain(self.subscription.deadline()).min()
+        self.database.deadline().into_iter().chain(self.subscription.deadline()).min()
     }
 
     fn frame(&mut self, now: Now, payload: &[u8]) {
@@ -187,7 +160,8 @@ impl Forwarder {
             Ok(Some((name, statistics))) => {
                 let label = name.label().filter(|_| self.drop_path).map(|label| label.as_str().to_owned());
                 let vm = label.unwrap_or_else(|| name.to_string());
-                self.write(now.monotonic, lines(&vm, &statistics, now.wall));
+                let outcome = self.database.write(now.monotonic, lines(&vm, &statistics, now.wall));
+                self.outputs.extend(outcome.map(Output::from));
             }
             Err(broken) => {
                 self.outputs.push(Output::CloseStatistics);
@@ -201,64 +175,19 @@ impl Forwarder {
         self.outputs.push(Output::Log(Notice::Subscription(why)));
     }
 
-    fn write(&mut self, now: Duration, lines: String) {
-        let Database::Here { waiting, moved, slow } = &mut self.database else {
-            self.missed += 1;
-            return;
-        };
-        if *waiting + lines.len() > MAX_WAITING {
-            self.missed += 1;
-            if !std::mem::replace(slow, true) {
-                self.outputs.push(Output::Log(Notice::DatabaseSlow));
-            }
-            return;
-        }
-        if *waiting == 0 {
-            *moved = now;
-            *slow = false;
-        }
-        *waiting += lines.len();
-        self.outputs.push(Output::Write(lines));
-    }
-
-    fn written(&mut self, now: Duration, octets: usize) {
-        if let Database::Here { waiting, moved, .. } = &mut self.database {
-            *waiting = waiting.saturating_sub(octets);
-            *moved = now;
-        }
-    }
-
-    fn database_connected(&mut self, now: Duration) {
-        self.retry.worked();
-        self.database = Database::Here { waiting: 0, moved: now, slow: false };
-        let missed = std::mem::take(&mut self.missed);
-        self.outputs.push(Output::Log(Notice::Database(missed)));
-    }
-
-    fn database_closed(&mut self, now: Duration, why: String) {
-        self.database = Database::Away(self.retry.failed(now));
-        self.outputs.push(Output::Log(Notice::DatabaseClosed(why)));
-    }
-
     fn tick(&mut self, now: Duration) {
         if self.subscription.is_due(now) {
             self.outputs.push(Output::ConnectStatistics);
         }
-        match self.database {
-            Database::Away(until) if until <= now => {
-                self.database = Database::Connecting(now + PATIENCE);
-                self.outputs.push(Output::ConnectDatabase);
-            }
-            Database::Connecting(until) if until <= now => self.give_up(now, "no answer"),
-            Database::Here { waiting, moved, .. } if waiting > 0 && moved + PATIENCE <= now => {
-                self.give_up(now, "it takes nothing of what is sent");
-            }
-            _ => {}
-        }
+        self.outputs.extend(self.database.tick(now).into_iter().map(Output::from));
     }
+}
 
-    fn give_up(&mut self, now: Duration, why: &str) {
-        self.outputs.push(Output::CloseDatabase);
-        self.database_closed(now, why.to_owned());
+impl From<Outcome> for Output {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Do(what) => Self::Database(what),
+            Outcome::Say(notice) => Self::Log(notice),
+        }
     }
 }

@@ -62,8 +62,6 @@ pub struct Stats {
     interval: Duration,
     units: Units,
     watched: BTreeMap<Name, Watched>,
-    /// Of which unikernels the watches are. Invariant: exactly those of `watched`.
-    names: HashMap<WatchId, Name>,
     opening: HashMap<WatchId, Opening>,
     /// Octets that all of `watched` may make in one interval.
     octets: usize,
@@ -119,7 +117,6 @@ impl Stats {
             interval: interval.max(Duration::from_millis(1)),
             units,
             watched: BTreeMap::new(),
-            names: HashMap::new(),
             opening: HashMap::new(),
             octets: 0,
             subscribers: BTreeMap::new(),
@@ -255,7 +252,6 @@ impl Stats {
         self.drop_watched(&name);
         let started = process::started(now.wall, since_boot, usage.start, self.units);
         self.octets += octets;
-        self.names.insert(watch, name.clone());
         self.watched.insert(name, Watched { watch, pid, start: usage.start, started, bridges, octets });
         self.reply(client, header, Payload::Success(Success::Text("added".into())));
     }
@@ -263,7 +259,6 @@ impl Stats {
     fn drop_watched(&mut self, name: &Name) {
         let Some(watched) = self.watched.remove(name) else { return };
         self.octets -= watched.octets;
-        self.names.remove(&watched.watch);
         self.outputs.push(Output::Unwatch(watched.watch));
     }
 
@@ -337,20 +332,21 @@ impl Stats {
 
     /// All processes were read: what is gone is dropped, what is there is sent.
     fn gathered(&mut self, now: Duration, all: Vec<(WatchId, Gathered)>) {
-        let mut figures = BTreeMap::new();
-        for (watch, gathered) in all {
-            let Some(name) = self.names.get(&watch) else { continue };
-            let Some(watched) = self.watched.get(name) else { continue };
+        let mut all: HashMap<WatchId, Gathered> = all.into_iter().collect();
+        let mut figures = Vec::with_capacity(all.len());
+        let mut gone = Vec::new();
+        for (name, watched) in &self.watched {
+            let Some(gathered) = all.remove(&watched.watch) else { continue };
             match gathered.usage.filter(|usage| usage.start == watched.start) {
                 Some(usage) => {
-                    figures.insert(name.clone(), statistics(watched, &usage, gathered.interfaces));
+                    figures.push((name.clone(), statistics(watched, &usage, gathered.interfaces)));
                 }
-                None => {
-                    let name = name.clone();
-                    self.outputs.push(Output::Log(Notice::Gone(name.clone(), watched.pid)));
-                    self.drop_watched(&name);
-                }
+                None => gone.push((name.clone(), watched.pid)),
             }
+        }
+        for (name, pid) in gone {
+            self.drop_watched(&name);
+            self.outputs.push(Output::Log(Notice::Gone(name, pid)));
         }
         let mut ready: BTreeMap<Name, Vec<ClientId>> = BTreeMap::new();
         for (client, subscriber) in &mut self.subscribers {
@@ -359,7 +355,8 @@ impl Stats {
             }
         }
         for (subscribed, to) in ready {
-            let frames = messages_for(&subscribed, &figures);
+            let frames;
+            (frames, figures) = messages_for(&subscribed, figures);
             if frames.is_empty() {
                 continue;
             }
@@ -375,32 +372,37 @@ impl Stats {
 }
 
 /// What is told of a process.
-fn statistics(watched: &Watched, usage: &Usage, interfaces: Vec<Option<IfData>>) -> Statistics {
+fn statistics(watched: &Watched, usage: &Usage, interfaces: Vec<Option<IfData>>) -> Payload<'static> {
     let interfaces = watched.bridges.iter().zip(interfaces);
     let interfaces = interfaces.filter_map(|(bridge, data)| Some(IfData { bridge: bridge.clone(), ..data? }));
     let mut memory = usage.memory;
     memory.start = watched.started;
-    Statistics {
+    Payload::Data(Data::Statistics(Box::new(Statistics {
         rusage: usage.rusage,
         interfaces: interfaces.collect(),
         // Of bhyve's virtual machines, which are FreeBSD's.
         vmm: None,
         kinfo_mem: Some(memory),
-    }
+    })))
 }
 
-/// The messages for who subscribed to this name, one after the other.
-fn messages_for(subscribed: &Name, figures: &BTreeMap<Name, Statistics>) -> Vec<u8> {
+/// What is told, and of whom.
+type Figures = Vec<(Name, Payload<'static>)>;
+
+/// The messages for who subscribed to this name, one after the other, and the figures back.
+fn messages_for(subscribed: &Name, figures: Figures) -> (Vec<u8>, Figures) {
     let mut frames = Vec::new();
-    for (name, statistics) in figures {
-        if subscribed.label().is_some() && subscribed != name {
-            continue;
+    let mut append = |(name, mut payload): (Name, Payload<'static>)| {
+        let is_meant = subscribed.label().is_none() || *subscribed == name;
+        if let Some(relative) = name.relative_to(subscribed.path()).filter(|_| is_meant) {
+            let message = Wire::new(Header::new(0, relative), payload);
+            append_frame(&mut frames, &message);
+            payload = message.payload;
         }
-        let Some(relative) = name.relative_to(subscribed.path()) else { continue };
-        let data = Data::Statistics(Box::new(statistics.clone()));
-        append_frame(&mut frames, &Wire::new(Header::new(0, relative), Payload::Data(data)));
-    }
-    frames
+        (name, payload)
+    };
+    let figures = figures.into_iter().map(&mut append).collect();
+    (frames, figures)
 }
 
 fn octets_of(text: &Text) -> usize {

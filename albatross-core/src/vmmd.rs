@@ -28,6 +28,7 @@ mod create;
 mod events;
 mod group;
 mod interface;
+mod measure;
 #[cfg(test)]
 mod paths;
 mod query;
@@ -46,6 +47,7 @@ pub use interface::{
     Argument, BlockContent, BlockFile, BlockPlace, DumpForm, ImageSource, Input, Note, Opened, Outcome,
     Output, Reach, Signal, Spawn, SpoolId, Task, TaskFailure, TaskId,
 };
+pub use measure::CALLED;
 use takeover::Stray;
 pub use takeover::{Fate, Left, LeftTender};
 use unikernel::Unikernel;
@@ -137,6 +139,7 @@ pub struct Vmmd {
     events: events::Events,
     /// The time of the input that is being handled.
     now: Now,
+    counts: measure::Counts,
     /// Deadlines; one that has lost its reason is ignored when it comes.
     timers: BTreeSet<(Duration, Timer)>,
     outputs: Vec<Output>,
@@ -267,6 +270,7 @@ impl Vmmd {
             statistics: statistics::Statistics::default(),
             events: events::Events::default(),
             now: Now { monotonic: Duration::ZERO, wall: Time::default() },
+            counts: measure::Counts::default(),
             timers: BTreeSet::new(),
             outputs: Vec::new(),
         }
@@ -298,6 +302,7 @@ impl Vmmd {
                 self.connect_console();
             }
             Input::Connected(client) => {
+                self.counts.connections += 1;
                 self.clients.insert(client, Client::default());
             }
             Input::Frame(client, octets) => self.frame(now, client, Message { octets, image: None }),
@@ -399,6 +404,7 @@ impl Vmmd {
     fn reply(&mut self, requester: &Requester, payload: Payload<'_>) {
         let keep = matches!(&payload, Payload::Success(albatross_proto::Success::Text(text))
             if [ADDED_POLICY, UNMODIFIED_POLICY].contains(&text.as_bytes()));
+        self.counts.answered(&payload);
         let Requester { client, header, .. } = requester;
         let Some(state) = self.clients.get_mut(client) else { return };
         state.busy = false;

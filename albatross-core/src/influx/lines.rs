@@ -29,7 +29,7 @@ pub fn lines(vm: &str, statistics: &Statistics, now: Time) -> String {
     out
 }
 
-fn rusage(out: &mut String, vm: &str, usage: &Rusage) {
+pub(super) fn rusage(out: &mut String, vm: &str, usage: &Rusage) {
     let mut line = Line::new(out, "resource_usage", &[("vm", vm.as_bytes())]);
     line.field(b"utime", Seconds(micros(usage.utime)));
     line.field(b"stime", Seconds(micros(usage.stime)));
@@ -54,7 +54,7 @@ fn rusage(out: &mut String, vm: &str, usage: &Rusage) {
     line.end();
 }
 
-fn kinfo_mem(out: &mut String, vm: &str, memory: &KinfoMem, now: Time) {
+pub(super) fn kinfo_mem(out: &mut String, vm: &str, memory: &KinfoMem, now: Time) {
     let mut line = Line::new(out, "kinfo_mem", &[("vm", vm.as_bytes())]);
     for (key, value) in [
         ("vsize", memory.vsize),
@@ -103,14 +103,14 @@ fn interface_line(out: &mut String, vm: &str, data: &IfData) {
 }
 
 /// A line that is being written: measurement, tags, fields.
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     out: &'a mut String,
     /// What stands before the next field.
     before: char,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(out: &'a mut String, measurement: &str, tags: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn new(out: &'a mut String, measurement: &str, tags: &[(&str, &[u8])]) -> Self {
         out.push_str(measurement);
         for (key, value) in tags {
             out.push(',');
@@ -122,18 +122,18 @@ impl<'a> Line<'a> {
     }
 
     /// A whole number.
-    pub(super) fn counter(&mut self, key: &[u8], value: i64) {
+    pub(crate) fn counter(&mut self, key: &[u8], value: i64) {
         self.field(key, format_args!("{}i", value.cast_unsigned()));
     }
 
-    pub(super) fn field(&mut self, key: &[u8], value: impl Display) {
+    pub(crate) fn field(&mut self, key: &[u8], value: impl Display) {
         self.out.push(std::mem::replace(&mut self.before, ','));
         escape(self.out, key);
         // Writing to a String never fails.
         _ = write!(self.out, "={value}");
     }
 
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         self.out.push('\n');
     }
 }

@@ -162,10 +162,10 @@ impl Host {
                 Output::ConnectStatistics => {
                     self.give(Input::StatisticsClosed(Broken::Unreachable("refused".to_owned())));
                 }
-                Output::ConnectDatabase => {
+                Output::Database(ToDatabase::Connect) => {
                     self.connects.push(self.now.monotonic);
                     if self.database_here {
-                        self.give(Input::DatabaseConnected);
+                        self.give(Input::Database(FromDatabase::Connected));
                     }
                 }
                 Output::SendStatistics(message) => {
@@ -176,7 +176,7 @@ impl Host {
                         Payload::Success(Success::Text("subscribed".into())),
                     );
                 }
-                Output::Write(text) => self.written.push(text),
+                Output::Database(ToDatabase::Write(text)) => self.written.push(text),
                 Output::Log(notice) => self.notices.push(notice),
                 closed => self.closed.push(closed),
             }
@@ -228,7 +228,7 @@ fn both_sides_are_looked_for_for_ever_with_longer_and_longer_pauses() {
     host.pass(Duration::ZERO);
     for _ in 0..8 {
         let before = host.connects.len();
-        host.give(Input::DatabaseClosed("refused".to_owned()));
+        host.give(Input::Database(FromDatabase::Closed("refused".to_owned())));
         while host.connects.len() == before {
             host.pass(Duration::from_millis(50));
         }
@@ -243,13 +243,13 @@ fn both_sides_are_looked_for_for_ever_with_longer_and_longer_pauses() {
     host.data(":a");
     host.data(":b");
     assert!(host.written.is_empty());
-    host.give(Input::DatabaseConnected);
+    host.give(Input::Database(FromDatabase::Connected));
     assert_eq!(host.notices.last(), Some(&Notice::Database(2)));
     host.data(":c");
     assert_eq!(host.written.len(), 1);
     // After a success the next failure is the first.
     let before = host.now.monotonic;
-    host.give(Input::DatabaseClosed("reset".to_owned()));
+    host.give(Input::Database(FromDatabase::Closed("reset".to_owned())));
     assert_eq!(host.forwarder.next_deadline(), Some(before + Duration::from_millis(250)));
     host.give(Input::StatisticsClosed(Broken::Lost("reset".to_owned())));
     host.pass(Duration::from_millis(250));
@@ -269,17 +269,17 @@ fn what_waits_for_the_database_is_bounded_and_one_that_takes_nothing_is_left() {
     // It takes some: some more fits.
     host.pass(PATIENCE / 2);
     let before = host.written.len();
-    host.give(Input::DatabaseWritten(2 * LINES.len()));
+    host.give(Input::Database(FromDatabase::Written(2 * LINES.len())));
     (0..5).for_each(|_| host.data(":hello"));
     assert_eq!(host.written.len(), before + 2);
     host.pass(PATIENCE - Duration::from_millis(1));
     assert!(host.closed.is_empty());
     host.database_here = false;
     host.pass(Duration::from_millis(1));
-    assert_eq!(host.closed, [Output::CloseDatabase]);
+    assert_eq!(host.closed, [Output::Database(ToDatabase::Close)]);
     // One that does not answer is left, too.
     host.pass(PATIENCE + Duration::from_secs(1));
-    assert_eq!(host.closed, [Output::CloseDatabase, Output::CloseDatabase]);
+    assert_eq!(host.closed, [Output::Database(ToDatabase::Close), Output::Database(ToDatabase::Close)]);
 }
 
 #[test]
@@ -298,4 +298,37 @@ fn a_statistics_daemon_that_refuses_or_sends_something_else_is_left_and_asked_ag
     host.pass(Duration::ZERO);
     host.give(Input::StatisticsFrame(b"nonsense"));
     assert_eq!(host.closed, [Output::CloseStatistics]);
+}
+
+#[test]
+fn a_daemon_measures_itself_every_period_while_the_database_is_there() {
+    use report::{Input, Output, Reporter, of_connections, of_process};
+    let mut reporter = Reporter::default();
+    let second = Duration::from_secs(1);
+    assert_eq!(reporter.next_deadline(), Some(Duration::ZERO));
+    assert_eq!(reporter.handle(Duration::ZERO, Input::Tick), [Output::Database(ToDatabase::Connect)]);
+    let connected = || Input::Database(FromDatabase::Connected);
+    let outputs = reporter.handle(second, connected());
+    assert_eq!(outputs, [Output::Log(Notice::Database(0)), Output::Measure]);
+    let lines = vec![of_connections("albatross", "unix", 1, 5)];
+    assert_eq!(lines, ["connections,vm=albatross,kind=unix active=1i,total=5i\n"]);
+    let write = Output::Database(ToDatabase::Write(lines[0].clone()));
+    assert_eq!(reporter.handle(second, Input::Lines(lines.clone())), [write]);
+    assert_eq!(reporter.handle(second, Input::Database(FromDatabase::Written(lines[0].len()))), []);
+    assert_eq!(reporter.next_deadline(), Some(second + PERIOD));
+    assert_eq!(reporter.handle(PERIOD, Input::Tick), []);
+    assert_eq!(reporter.handle(second + PERIOD, Input::Tick), [Output::Measure]);
+    // While it is away nothing is measured.
+    let gone = reporter.handle(2 * PERIOD, Input::Database(FromDatabase::Closed("reset".to_owned())));
+    assert_eq!(gone, [Output::Log(Notice::DatabaseClosed("reset".to_owned()))]);
+    let later = 5 * PERIOD;
+    assert_eq!(reporter.handle(later, Input::Tick), [Output::Database(ToDatabase::Connect)]);
+    assert_eq!(reporter.handle(later, connected()), [Output::Log(Notice::Database(0)), Output::Measure]);
+    let usage = crate::stats::process::Usage { rusage: statistics().rusage, ..Default::default() };
+    let [own, memory] = &of_process("albatross", &usage, at(999_000, 250_000), wall())[..] else { panic!() };
+    let expected = LINES.lines().next().unwrap().replace("vm=hello", "vm=albatross");
+    assert_eq!(own.trim_end(), expected);
+    assert!(
+        memory.starts_with("kinfo_mem,vm=albatross vsize=0i,") && memory.ends_with(",uptime=999.750000\n")
+    );
 }

@@ -273,3 +273,21 @@ fn a_statistics_daemon_that_sends_something_else_is_left() {
     host.pass(Duration::from_secs(1));
     assert_eq!(host.asked, 2);
 }
+
+#[test]
+fn the_dashboard_asks_for_what_is_shown() {
+    const DASHBOARD: &str = include_str!("../../../docs/grafana.json");
+    let mut host = Host::new();
+    host.data("a:hello", statistics());
+    let answer = host.get();
+    let words = DASHBOARD.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+    let metrics: std::collections::BTreeSet<&str> =
+        words.filter(|word| word.starts_with("albatross_")).collect();
+    assert!(metrics.len() >= 10, "{metrics:?}");
+    for metric in metrics {
+        let is_shown = answer
+            .lines()
+            .any(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        assert!(is_shown, "{metric}");
+    }
+}

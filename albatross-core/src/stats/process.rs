@@ -99,6 +99,10 @@ impl Usage {
         let [peak, size, resident, data, stack, text] = &mut sizes;
         let (mut willing, mut unwilling) = (None, None);
         for line in status.split(|octet| *octet == b'\n') {
+            // Of some sixty lines these are eight.
+            if !matches!(line.first(), Some(b'V' | b'v' | b'n')) {
+                continue;
+            }
             let Some(colon) = line.iter().position(|octet| *octet == b':') else { continue };
             let (key, value) = line.split_at(colon);
             let place = match key {

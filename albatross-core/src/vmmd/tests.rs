@@ -21,6 +21,7 @@ mod events;
 mod found;
 mod group;
 mod host;
+mod measure;
 mod state;
 mod statistics;
 mod takeover;

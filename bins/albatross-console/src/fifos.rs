@@ -132,6 +132,11 @@ impl Fifos {
         Ok(Opened::New)
     }
 
+    /// How many are open.
+    pub(crate) fn open_now(&self) -> usize {
+        self.open.len()
+    }
+
     /// Closes a fifo.
     pub(crate) fn close(&mut self, id: FifoId) {
         self.ready.remove(&id);

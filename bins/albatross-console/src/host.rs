@@ -4,13 +4,18 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use albatross_core::console::{Console, FifoId, Input, Notice, Output};
+use albatross_core::influx::report::of_connections;
 use albatross_core::machine::{ClientId, Level, Now};
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
 use albatross_proto::{Name, Time};
+use albatross_report::{Connections, Report};
 
 use crate::fifos::{Fifos, Opened, Progress, READ_PER_TURN};
+
+/// What this daemon is called in a database.
+pub(crate) const CALLED: &str = "albatross_console";
 
 /// The longest frame that is read: a console command, whose only long part is a name. Names have no
 /// limit of their own; in a certificate's CommonName they have 64 characters.
@@ -21,6 +26,9 @@ pub(crate) struct Host<'a> {
     console: Console,
     server: Server,
     fifos: Fifos,
+    connections: Connections,
+    /// Fifos that were opened.
+    opened: usize,
     log: &'a Logger,
     start: Instant,
     /// What is read from a fifo; taken out while it is in use.
@@ -30,18 +38,30 @@ pub(crate) struct Host<'a> {
 impl<'a> Host<'a> {
     pub(crate) fn new(server: Server, fifos: Fifos, max_subscribers: usize, log: &'a Logger) -> Self {
         let console = Console::new(max_subscribers);
-        Self { console, server, fifos, log, start: Instant::now(), buffer: vec![0; READ_PER_TURN] }
+        let (connections, start) = (Connections::default(), Instant::now());
+        let buffer = vec![0; READ_PER_TURN];
+        Self { console, server, fifos, connections, opened: 0, log, start, buffer }
     }
 
-    /// Serves until a signal asks it to end.
+    /// Serves until a signal asks it to end, and tells a database about it where there is one.
     ///
     /// # Errors
     /// Those of epoll.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut report: Option<Report>) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
-            self.server.poll(self.deadline(), &mut events)?;
+            if let Some(report) = &mut report {
+                report.turn(&self.server, self.log, || self.measurements());
+            }
+            let deadline =
+                self.deadline().into_iter().chain(report.as_ref().and_then(Report::deadline)).min();
+            self.server.poll(deadline, &mut events)?;
             for event in events.drain(..) {
+                if let (Event::Source(source), Some(report)) = (&event, &mut report)
+                    && report.note(*source)
+                {
+                    continue;
+                }
                 if self.event(event).is_break() {
                     return Ok(());
                 }
@@ -65,13 +85,17 @@ impl<'a> Host<'a> {
 
     fn event(&mut self, event: Event) -> std::ops::ControlFlow<()> {
         match event {
-            Event::Connected(id) => self.log.debug(format_args!("client {} connected", id.0)),
+            Event::Connected(id) => {
+                self.connections.connected(id);
+                self.log.debug(format_args!("client {} connected", id.0));
+            }
             Event::Frame(id, payload) => self.happened(Input::Frame(client(id), &payload)),
             Event::Ended(id) => {
                 self.happened(Input::Closed(client(id)));
-                self.server.close(id);
+                self.close(id);
             }
             Event::Closed(id, reason) => {
+                self.connections.closed(id);
                 self.note_closed(id, &reason);
                 self.happened(Input::Closed(client(id)));
             }
@@ -86,6 +110,17 @@ impl<'a> Host<'a> {
             _ => {}
         }
         std::ops::ControlFlow::Continue(())
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        self.connections.closed(id);
+        self.server.close(id);
+    }
+
+    /// What this daemon tells a database of itself.
+    fn measurements(&self) -> Vec<String> {
+        let fifos = of_connections(CALLED, "fifo", self.fifos.open_now(), self.opened);
+        vec![self.connections.line(CALLED), fifos]
     }
 
     fn note_closed(&self, id: ConnectionId, reason: &CloseReason) {
@@ -105,7 +140,7 @@ impl<'a> Host<'a> {
                         self.server.send_frames(ConnectionId(id), &frames);
                     }
                 }
-                Output::Close(ClientId(id)) => self.server.close(ConnectionId(id)),
+                Output::Close(ClientId(id)) => self.close(ConnectionId(id)),
                 Output::OpenFifo { fifo, name, open } => self.open(fifo, &name, open),
                 Output::CloseFifo(fifo) => self.fifos.close(fifo),
                 Output::PauseFifo(fifo) => self.fifos.set_paused(fifo, true),
@@ -132,7 +167,10 @@ impl<'a> Host<'a> {
         }
         let token = self.server.token();
         match self.fifos.open(fifo, name, before, self.server.registry(), token) {
-            Ok(Opened::New) => self.happened(Input::FifoOpened(fifo)),
+            Ok(Opened::New) => {
+                self.opened += 1;
+                self.happened(Input::FifoOpened(fifo));
+            }
             Ok(Opened::Kept) => self.happened(Input::FifoKept(fifo)),
             Err(error) => self.happened(Input::FifoFailed(fifo, &error.to_string())),
         }

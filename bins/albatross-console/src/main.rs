@@ -11,9 +11,11 @@ mod host;
 use std::io;
 use std::process::ExitCode;
 
+use albatross_core::influx::Address;
 use albatross_driver::argh;
 use albatross_driver::options::{EXIT_INTERNAL, Program};
 use albatross_driver::{listener, server::Server, signals::Signals, sys};
+use albatross_report::Report;
 
 use fifos::Fifos;
 use host::Host;
@@ -27,6 +29,9 @@ albatross_driver::daemon_options! {
         /// subscribers of one console at a time, at least 1; beyond them the oldest goes (5)
         #[argh(option, arg_name = "N", default = "5")]
         max_subscribers: usize,
+        /// tell the database there about this daemon: IP or IP:PORT (port 8094)
+        #[argh(option, arg_name = "IP[:PORT]")]
+        influx: Option<Address>,
     }
 }
 
@@ -58,5 +63,6 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
         log.warning(format_args!("removed fifos are not noticed: {error}"));
     }
     server.listen(listener::open(&common, "console", log)?, host::MAX_FRAME)?;
-    Host::new(server, fifos, options.max_subscribers, log).run()
+    let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
+    Host::new(server, fifos, options.max_subscribers, log).run(report)
 }

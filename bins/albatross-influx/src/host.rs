@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use albatross_core::influx::{Forwarder, Input, Notice, Output};
+use albatross_core::influx::{Forwarder, FromDatabase, Input, Notice, Output, ToDatabase};
 use albatross_core::machine::{Level, Now};
 use albatross_core::stats::subscription::Broken;
 use albatross_driver::lines::{Lines, Progress};
@@ -116,12 +116,12 @@ impl<'a> Host<'a> {
                     self.statistics.take().into_iter().for_each(|id| self.server.abort(id));
                     None
                 }
-                Output::ConnectDatabase => {
+                Output::Database(ToDatabase::Connect) => {
                     let begun = self.database.connect(self.server.registry());
-                    begun.err().map(|error| Input::DatabaseClosed(error.to_string()))
+                    begun.err().map(|error| Input::Database(FromDatabase::Closed(error.to_string())))
                 }
-                Output::Write(text) => self.database.write(text.as_bytes()).map(told),
-                Output::CloseDatabase => {
+                Output::Database(ToDatabase::Write(text)) => self.database.write(text.as_bytes()).map(told),
+                Output::Database(ToDatabase::Close) => {
                     self.database.close();
                     None
                 }
@@ -158,11 +158,11 @@ impl<'a> Host<'a> {
 }
 
 fn told(progress: Progress) -> Input<'static> {
-    match progress {
-        Progress::Connected => Input::DatabaseConnected,
-        Progress::Written(octets) => Input::DatabaseWritten(octets),
-        Progress::Closed(error) => Input::DatabaseClosed(error.to_string()),
-    }
+    Input::Database(match progress {
+        Progress::Connected => FromDatabase::Connected,
+        Progress::Written(octets) => FromDatabase::Written(octets),
+        Progress::Closed(error) => FromDatabase::Closed(error.to_string()),
+    })
 }
 
 fn wall_clock() -> Time {

@@ -12,8 +12,12 @@ use albatross_driver::logging::Logger;
 use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
 use albatross_proto::Time;
+use albatross_report::{Connections, Report};
 
 use crate::processes::{self, Processes};
+
+/// What this daemon is called in a database.
+pub(crate) const CALLED: &str = "albatross_stats";
 
 /// The longest frame that is read, in octets: a `stats add` with the longest name and 64 network devices, which is
 /// what an image may have, is some 15 000.
@@ -25,6 +29,7 @@ pub(crate) struct Host<'a> {
     server: Server,
     processes: Processes,
     vmmd: PathBuf,
+    connections: Connections,
     log: &'a Logger,
     start: Instant,
 }
@@ -38,22 +43,30 @@ impl<'a> Host<'a> {
         vmmd: PathBuf,
         log: &'a Logger,
     ) -> Self {
-        Self { stats, server, processes, vmmd, log, start: Instant::now() }
+        let (connections, start) = (Connections::default(), Instant::now());
+        Self { stats, server, processes, vmmd, connections, log, start }
     }
 
-    /// Serves until a signal asks it to end.
+    /// Serves until a signal asks it to end, and tells a database about it where there is one.
     ///
     /// # Errors
     /// Those of epoll.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut report: Option<Report>) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
+            if let Some(report) = &mut report {
+                report.turn(&self.server, self.log, || vec![self.connections.line(CALLED)]);
+            }
             if self.stats.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
                 self.happened(Input::Tick);
             }
             let deadline = self.stats.next_deadline().and_then(|when| self.start.checked_add(when));
+            let deadline = deadline.into_iter().chain(report.as_ref().and_then(Report::deadline)).min();
             self.server.poll(deadline, &mut events)?;
             for event in events.drain(..) {
+                if let (Event::Source(source), Some(report)) = (&event, &mut report) {
+                    report.note(*source);
+                }
                 if self.event(event).is_break() {
                     return Ok(());
                 }
@@ -63,13 +76,17 @@ impl<'a> Host<'a> {
 
     fn event(&mut self, event: Event) -> ControlFlow<()> {
         match event {
-            Event::Connected(id) => self.log.debug(format_args!("client {} connected", id.0)),
+            Event::Connected(id) => {
+                self.connections.connected(id);
+                self.log.debug(format_args!("client {} connected", id.0));
+            }
             Event::Frame(id, payload) => self.happened(Input::Frame(ClientId(id.0), &payload)),
             Event::Ended(id) => {
                 self.happened(Input::Closed(ClientId(id.0)));
-                self.server.close(id);
+                self.close(id);
             }
             Event::Closed(id, reason) => {
+                self.connections.closed(id);
                 self.note_closed(id, &reason);
                 self.happened(Input::Closed(ClientId(id.0)));
             }
@@ -83,6 +100,11 @@ impl<'a> Host<'a> {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        self.connections.closed(id);
+        self.server.close(id);
     }
 
     fn note_closed(&self, id: ConnectionId, reason: &CloseReason) {
@@ -102,7 +124,7 @@ impl<'a> Host<'a> {
                         self.server.send_frames(ConnectionId(id), &frames);
                     }
                 }
-                Output::Close(ClientId(id)) => self.server.close(ConnectionId(id)),
+                Output::Close(ClientId(id)) => self.close(ConnectionId(id)),
                 Output::ConnectVmmd => {
                     let answer = self.connect();
                     self.happened(answer);

@@ -1,6 +1,6 @@
 //! The counters of all network interfaces, asked from the kernel at once by rtnetlink(7). Anybody may ask.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -55,10 +55,10 @@ impl Links {
     ///
     /// # Errors
     /// Those of the system calls, and where the kernel's answer is none.
-    pub(crate) fn read(&mut self) -> io::Result<BTreeMap<Vec<u8>, IfData>> {
+    pub(crate) fn read(&mut self) -> io::Result<HashMap<Vec<u8>, IfData>> {
         self.sequence = self.sequence.wrapping_add(1);
         send(self.socket.as_raw_fd(), &request(self.sequence), MsgFlags::empty())?;
-        let mut links = BTreeMap::new();
+        let mut links = HashMap::new();
         loop {
             let count = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty())?;
             let octets = self.buffer.get(..count).unwrap_or_default();
@@ -82,7 +82,7 @@ fn request(sequence: u32) -> Vec<u8> {
 }
 
 /// Takes the interfaces out of some messages, and tells whether they were the last.
-fn take(mut octets: &[u8], sequence: u32, links: &mut BTreeMap<Vec<u8>, IfData>) -> io::Result<bool> {
+fn take(mut octets: &[u8], sequence: u32, links: &mut HashMap<Vec<u8>, IfData>) -> io::Result<bool> {
     while !octets.is_empty() {
         let length = u32_at(octets, 0).and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         let (Some(kind), Some(answers), Some(body)) =
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_no_answer_is_no_interface() {
-        let mut links = BTreeMap::new();
+        let mut links = HashMap::new();
         let message = |kind: u16, sequence: u32, body: &[u8]| {
             let mut octets = u32::try_from(HEADER + body.len()).unwrap().to_ne_bytes().to_vec();
             octets.extend(kind.to_ne_bytes());

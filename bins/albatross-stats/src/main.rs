@@ -15,10 +15,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use albatross_confine::Confinement;
+use albatross_core::influx::Address;
 use albatross_core::stats::Stats;
 use albatross_driver::argh;
 use albatross_driver::options::{EXIT_INTERNAL, Program};
 use albatross_driver::{listener, server::Server, signals::Signals, sys};
+use albatross_report::Report;
 
 use host::Host;
 use processes::Processes;
@@ -34,6 +36,9 @@ albatross_driver::daemon_options! {
         /// gather counters of bhyve, which is FreeBSD's: refused here
         #[argh(switch)]
         gather_bhyve_stats: bool,
+        /// tell the database there about this daemon: IP or IP:PORT (port 8094)
+        #[argh(option, arg_name = "IP[:PORT]")]
+        influx: Option<Address>,
     }
 }
 
@@ -65,7 +70,10 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     }
     let processes = Processes::new()?;
     server.listen(listener::open(&common, "stat", log)?, host::MAX_FRAME)?;
-    Confinement { read: Some(Path::new("/proc")), connect: None }.begin(log)?;
+    let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
+    let connect = options.influx.map(|to| to.0.port());
+    Confinement { read: Some(Path::new("/proc")), connect }.begin(log)?;
     let stats = Stats::new(Duration::from_secs(options.interval.into()), processes.units());
-    Host::new(stats, server, processes, listener::socket_path(&common.tmpdir, "vmmd"), log).run()
+    let vmmd = listener::socket_path(&common.tmpdir, "vmmd");
+    Host::new(stats, server, processes, vmmd, log).run(report)
 }

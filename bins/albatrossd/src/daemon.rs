@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use albatross_core::influx::Address;
 use albatross_core::machine::{ClientId, Level, Now};
 use albatross_core::vmmd::{
-    Config, Input, Outcome, Output, Spawn, Task, TaskFailure, TaskId, UserRange, Vmmd,
+    CALLED, Config, Input, Outcome, Output, Spawn, Task, TaskFailure, TaskId, UserRange, Vmmd,
 };
 use albatross_driver::listener::{self, Listener};
 use albatross_driver::logging::{self, Logger};
@@ -20,6 +21,7 @@ use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Serve
 use albatross_driver::signals::{Signal, Signals};
 use albatross_proto::frame::{self, MAX_ENCODED};
 use albatross_proto::{Name, Time};
+use albatross_report::Report;
 use mio::{Token, Waker};
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -50,8 +52,15 @@ const STARTS: usize = 4;
 /// What is read instead of interrupting: what asks to end, to hand over, and what means nothing here.
 const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
 
-/// Serves until it is asked to end. Tenders run under the ids of `users`, if there are any and it is root.
-pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log: &Logger) -> io::Result<()> {
+/// Serves until it is asked to end. Tenders run under the ids of `users`, if there are any and it is root. The database
+/// at `influx` is told about it, if there is one.
+pub(crate) fn run(
+    common: &Common,
+    config: Config,
+    users: Option<UserRange>,
+    influx: Option<Address>,
+    log: &Logger,
+) -> io::Result<()> {
     check_directories(&config)?;
     let _lock = takeover::lock(&config)?;
     files::make_directories(&config.dbdir)?;
@@ -71,7 +80,9 @@ pub(crate) fn run(common: &Common, config: Config, users: Option<UserRange>, log
     let mut found = VecDeque::from([Input::BlockFiles(blocks)]);
     found.extend(confinement.groups.made_before()?.map(Input::Groups));
     found.push_back(Input::Begin { host, record, seed, left });
+    let report = influx.map(|to| Report::new(to, CALLED, &mut server)).transpose()?;
     let mut daemon = Daemon {
+        report,
         images: Images::new(&config, &waker),
         blocks: Blocks::new(Arc::clone(&waker)),
         incoming: Incoming::default(),
@@ -136,6 +147,7 @@ fn check_directories(config: &Config) -> io::Result<()> {
 
 struct Daemon<'a> {
     vmmd: Vmmd,
+    report: Option<Report>,
     server: Server,
     tenders: Tenders,
     images: Images,
@@ -172,7 +184,12 @@ impl Daemon<'_> {
                 // Whoever was answered last gets what still fits into his socket.
                 return self.server.poll(Some(Instant::now()), &mut events);
             }
-            self.server.poll(self.next_turn(), &mut events)?;
+            if let Some(report) = &mut self.report {
+                report.turn(&self.server, self.log, || self.vmmd.measurements());
+            }
+            let report = self.report.as_ref().and_then(Report::deadline);
+            let next = self.next_turn().into_iter().chain(report).min();
+            self.server.poll(next, &mut events)?;
             for event in events.drain(..) {
                 self.note(event);
             }
@@ -259,6 +276,7 @@ impl Daemon<'_> {
                 self.log.info(format_args!("{signal}: ending"));
                 Input::Terminate
             }
+            Event::Source(event) if self.report.as_mut().is_some_and(|report| report.note(event)) => return,
             Event::Source(event) => return self.note_source(event),
             Event::AcceptFailed(error) => {
                 return self.log.error(format_args!("cannot accept a client: {error}"));

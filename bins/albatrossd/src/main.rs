@@ -25,6 +25,7 @@ mod tender;
 use std::path::{Component, PathBuf};
 use std::process::ExitCode;
 
+use albatross_core::influx::Address;
 use albatross_core::resources::Overcommit;
 use albatross_core::vmmd::UserRange;
 use albatross_driver::argh;
@@ -68,6 +69,9 @@ albatross_driver::daemon_options! {
         /// run tenders as this user, with everything in sight, where the system does not allow more; not safe
         #[argh(switch)]
         unconfined: bool,
+        /// tell the database there about this daemon: IP or IP:PORT (port 8094)
+        #[argh(option, arg_name = "IP[:PORT]")]
+        influx: Option<Address>,
     }
 }
 
@@ -100,7 +104,7 @@ fn main() -> ExitCode {
     let result = match options.export_state {
         _ if options.release_groups => groups::release(),
         Some(file) => export::export(&config, &file, &log),
-        None => daemon::run(&common, config, users, &log),
+        None => daemon::run(&common, config, users, options.influx, &log),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -27,6 +27,7 @@ mod large;
 #[path = "../../../albatross-proto/tests/second/mutate.rs"]
 mod mutate;
 pub mod mutated;
+mod statistics;
 mod text;
 
 use albatross_proto::frame::{FrameReader, HEADER_LENGTH};
@@ -38,13 +39,14 @@ pub use files::{journal, log};
 pub use http::http;
 pub use images::{image, inflate, spt_loader};
 pub use large::large;
+pub use statistics::{shown, statistics};
 pub use text::names;
 
 /// A check: whether the bytes were read.
 pub type Check = fn(&[u8]) -> bool;
 
 /// Every check by the name of its fuzz target.
-pub const CHECKS: [(&str, Check); 24] = [
+pub const CHECKS: [(&str, Check); 26] = [
     ("frame", frame),
     ("wire", wire),
     ("extension", extension),
@@ -69,6 +71,8 @@ pub const CHECKS: [(&str, Check); 24] = [
     ("http", http),
     ("events", events),
     ("sender", sender),
+    ("statistics", statistics),
+    ("shown", shown),
 ];
 
 /// A message: both decoders agree, and what was read is written in a form that is read again.

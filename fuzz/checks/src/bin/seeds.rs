@@ -115,6 +115,14 @@ fn messages(seeds: &Seeds, vectors: &Path) {
         if name.ends_with(".der") && name.contains("create") {
             seeds.write("large", &name, &[&[255], &bytes[..]].concat());
         }
+        if name.ends_with(".der") && name.starts_with("data-stats") {
+            // The message, whose length is told in fours, then a request.
+            let fours = u8::try_from(bytes.len() / 4).unwrap_or(u8::MAX);
+            if bytes.len() % 4 == 0 {
+                let request = b"GET /metrics HTTP/1.1\r\n\r\n";
+                seeds.write("shown", &name, &[&[fours], &bytes[..], request].concat());
+            }
+        }
     }
     let encoded = |record: &Record| record.encode().unwrap();
     let changes = samples::samples("change");
