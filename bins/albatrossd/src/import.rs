@@ -28,15 +28,29 @@ pub(crate) fn load(config: &Config, log: &Logger) -> io::Result<Record> {
         0 => {}
         removed => log.info(format_args!("removed {removed} images that nobody has")),
     }
+    let state = config.dbdir.join(STATE);
     if let Some(record) = record {
+        if is_newer(&state, &config.record()) {
+            log.warning(format_args!(
+                "{} is newer than {1} and is not read: if the OCaml daemon ran meanwhile, what it did counts for nothing \
+                 here. To begin with what it left, stop this daemon and move {1} away",
+                state.display(),
+                config.record().display()
+            ));
+        }
         return Ok(record);
     }
-    let state = config.dbdir.join(STATE);
     match fs::read(&state) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
         Err(error) => Err(named(&state, &error)),
         Ok(bytes) => import(config, &state, &bytes, log),
     }
+}
+
+/// Whether a file was written after another one. One that is not there was not.
+fn is_newer(this: &Path, other: &Path) -> bool {
+    let written = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    matches!((written(this), written(other)), (Ok(this), Ok(other)) if this > other)
 }
 
 /// Takes over a state file: images are stored first, and the record that names them comes last, so that a

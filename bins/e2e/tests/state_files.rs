@@ -73,8 +73,11 @@ fn every_version_is_taken_over_kept_and_written_again() {
         // The original stays, and is not looked at again.
         assert_eq!(fs::read(&file).unwrap(), octets);
         host.take_albatrossd().unwrap().kill();
+        let newer = "is newer than";
+        assert!(!host.log("albatrossd").contains(newer), "{}", host.log("albatrossd"));
         fs::write(&file, b"garbage").unwrap();
         host.start_albatrossd(&[]).unwrap();
+        assert!(host.log("albatrossd").contains(newer), "{}", host.log("albatrossd"));
         assert_eq!((on_record(&host), policies(&host)), (names, below.len()), "{vector:?}");
         host.take_albatrossd().unwrap().terminate().unwrap();
         let exported = host.work().join("state");

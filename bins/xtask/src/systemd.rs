@@ -137,7 +137,9 @@ fn install(programs: &Programs, system: &Path) -> Result<(), Failure> {
     let units = "etc/systemd/system";
     let program = |name: &str| (programs.path(name), format!("usr/bin/{name}"));
     let mut all: Vec<(PathBuf, String)> =
-        ["albatrossd", "albatross-console", "albatross-log", "albatross-stats", "albatross-client"].map(program).into();
+        ["albatrossd", "albatross-console", "albatross-log", "albatross-stats", "albatross-client"]
+            .map(program)
+            .into();
     all.extend([
         (programs.path("albatross-spt"), "usr/libexec/albatross/albatross-spt".to_owned()),
         (programs.guest("tick"), "opt/albatross/tick".to_owned()),
@@ -148,9 +150,12 @@ fn install(programs: &Programs, system: &Path) -> Result<(), Failure> {
         (packaging.join("sysusers.d/albatross.conf"), "usr/lib/sysusers.d/albatross.conf".to_owned()),
         (packaging.join("tmpfiles.d/albatross.conf"), "usr/lib/tmpfiles.d/albatross.conf".to_owned()),
     ]);
-    for unit in
-        ["albatrossd.service", "albatross-console.service", "albatross-log.service", "albatross-stats.service"]
-    {
+    for unit in [
+        "albatrossd.service",
+        "albatross-console.service",
+        "albatross-log.service",
+        "albatross-stats.service",
+    ] {
         all.push((packaging.join("systemd").join(unit), format!("usr/lib/systemd/system/{unit}")));
     }
     for (from, place) in all {
