@@ -10,8 +10,8 @@ use albatross_spt::linux::{PROT_READ, PROT_WRITE};
 use crate::sys;
 
 /// What is there from the start, untouched and therefore free of charge until it is used. A guest without devices takes
-/// less than one page of it, one with 63 less than half.
-const FIRST_BYTES: usize = 64 * 1024;
+/// two pages of it, one with 63 less than half.
+const FIRST_BYTES: usize = 256 * 1024;
 /// The least that is mapped beyond that: a command line of 2 MiB is taken apart in a few pieces.
 const MORE_BYTES: usize = 1024 * 1024;
 
@@ -76,4 +76,24 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let used = self.used.get();
+        let is_last = place.wrapping_add(layout.size()) == self.first.get().cast::<u8>().wrapping_add(used);
+        let grown = used.checked_sub(layout.size()).and_then(|start| start.checked_add(size));
+        if let Some(grown) = grown.filter(|grown| is_last && *grown <= FIRST_BYTES) {
+            // What comes behind it is free: a list that grows stays where it is.
+            self.used.set(grown);
+            return place;
+        }
+        // SAFETY: the caller promises that the alignment and the new size are good together.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        // SAFETY: the new size is not 0.
+        let moved = unsafe { self.alloc(wanted) };
+        if !moved.is_null() {
+            // SAFETY: both are pieces of ours, of at least so many bytes, and the new one was not handed out before.
+            unsafe { ptr::copy_nonoverlapping(place, moved, layout.size().min(size)) };
+        }
+        moved
+    }
 }

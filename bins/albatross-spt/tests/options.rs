@@ -41,11 +41,33 @@ fn option_errors() {
         ("--net-mac:service=02:00:00:00:00:01", "the image declares no network device 'service'"),
         ("--block:disk=/dev/null", "the image declares no block device 'disk'"),
         ("--block-sector-size:disk=100", "that is a power of two up to 32768"),
+        // In 16 bits it would be 512.
+        ("--block-sector-size:disk=66048", "that is a power of two up to 32768"),
+        ("--block-sector-size:disk=512x", "that is a power of two up to 32768"),
+        ("--net-mac:service=02:00:00:00:00:01x", "a MAC address is aa:bb:cc:dd:ee:ff"),
+        ("--net-mac:service=03:00:00:00:00:01", "not that of a group"),
+        ("--net:service=sixteencharacter", "an interface has a name of 1 to 15 bytes"),
+        ("--net:service=tap%d", "an interface has a name of 1 to 15 bytes"),
+        ("--net:ser vice=tap0", "a device name has 1 to 67 letters and digits"),
+        ("--block:disk=", "a path cannot be empty"),
+        ("--mem=-1", "the size has to be a number of MiB"),
+        ("--mem= 2", "the size has to be a number of MiB"),
     ] {
         Finished::of(tender().arg(option).arg(guest("hello"))).assert_refused(cause);
     }
     Finished::of(tender().args(["--mem=2", "--mem=2"]).arg(guest("hello"))).assert_refused("given twice");
     Finished::of(&mut tender()).assert_refused("no KERNEL given");
+    for twice in
+        ["--net:a=tap0", "--net-mac:a=02:00:00:00:00:01", "--block:a=/dev/null", "--block-sector-size:a=512"]
+    {
+        Finished::of(tender().args([twice, twice]).arg(guest("hello"))).assert_refused("given twice");
+    }
+    Finished::of(tender().args(["--net:a=@5", "--block:b=@5"]).arg(guest("hello")))
+        .assert_refused("the descriptor is given to another device");
+    // Any length, and not a word more than one line.
+    let long = "x".repeat(100_000);
+    Finished::of(tender().arg(format!("--{long}\n\u{1b}[2J")).arg(guest("hello"))).assert_refused("unknown");
+    Finished::of(tender().arg(&long)).assert_refused("File name too long");
 }
 
 #[test]

@@ -12,7 +12,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use albatross_e2e::{Host, eventually};
+use albatross_e2e::{Host, Pki, Programs, eventually};
 
 mod namespace;
 use namespace::{in_new_network, ip, taps};
@@ -116,6 +116,56 @@ fn our_tender_gets_its_devices_open_and_sees_none() {
         let mentions = |what: &str| seen.iter().any(|path| path.to_string_lossy().contains(what));
         assert!(mentions("albatross-spt") && mentions(image.to_str().unwrap()), "{seen:?}");
         assert!(!mentions("/dev/") && !mentions("first") && !mentions("second"), "{seen:?}");
+    });
+}
+
+/// Three guests by certificate: the host reaches `pong` on the bridge `other` only through `many`, which passes on what comes
+/// from the bridge `service` and has two block devices; and `ping`, on `other`, reaches both ends.
+#[test]
+fn guests_with_networks_and_block_devices_by_certificate() {
+    in_new_network(|| {
+        ip("link set lo up");
+        let mut host = Host::for_test().unwrap();
+        let pki = Pki::generate(Programs::for_tests().unwrap(), &host.work()).unwrap();
+        let policy = ["--mem", "256", "--block", "8", "--bridge", "service", "--bridge", "other"];
+        pki.intermediate("ca", "alice", 8, &policy).unwrap();
+        let [ca, certificate, key] = pki.server();
+        let port = host.start_endpoint(&ca, &certificate, &key).unwrap();
+        let remote = |command: &[&str]| pki.remote(port, "alice", command).unwrap();
+        remote(&["create-block", "first", "1"]).assert(0, "added");
+        remote(&["create-block", "second", "2"]).assert(0, "added");
+        let image = |name: &str| host.programs().guest(name).to_str().unwrap().to_owned();
+        let (many, pong, ping) = (image("many"), image("pong"), image("ping"));
+        let blocks = ["--block=first:first", "--block=second:second@4096"];
+        let many = ["create", "many", &many, "--mem=2", "--net=left:service", "--net=right:other"];
+        remote(&[&many[..], &blocks].concat()).assert(0, "created");
+        let pong = ["create", "pong", &pong, "--mem=2", "--net=service:other", "--arg=--ipv4=10.9.0.2"];
+        remote(&pong).assert(0, "created");
+        // A block device has one user.
+        remote(&["destroy-block", "first"]).assert(117, "in use");
+        let lines = [
+            "left is 1 mtu 1500",
+            "right is 3 mtu 1500",
+            "first has 1048576 bytes in sectors of 512",
+            "second has 2097152 bytes in sectors of 4096",
+            "verified",
+        ];
+        host.console_ends_with("alice:many", &lines).unwrap();
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        eventually("an answer through the other guest", || {
+            socket.send_to(b"ping", "10.9.0.2:7").unwrap();
+            let mut answer = [0; 8];
+            (socket.recv(&mut answer).ok()? == 4 && answer.starts_with(b"ping")).then_some(())
+        })
+        .unwrap();
+        for (name, to) in [("near", "10.9.0.2"), ("far", "10.9.0.1")] {
+            let to = format!("--arg=--to={to}");
+            let ping =
+                ["create", name, &ping, "--mem=2", "--net=service:other", "--arg=--ipv4=10.9.0.3", &to];
+            remote(&ping).assert(0, "created");
+            host.console_ends_with(&format!("alice:{name}"), &["10 of 10 answers"]).unwrap();
+        }
     });
 }
 

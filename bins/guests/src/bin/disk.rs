@@ -1,6 +1,8 @@
 //! Fills the block device `disk` with a pattern, reads it back, and exits with 0 when every sector is right. `--read` only
 //! reads and verifies, `--stay` goes on running afterwards; `--again=MS` fills it with another pattern and reads that back
-//! every so many milliseconds, and prints `verified N` each time. `--outside=OFFSET` and `--size=N` make one read that the tender forbids.
+//! every so many milliseconds, and prints `verified N` each time. `--outside=OFFSET` and `--size=N` make one read that the tender
+//! forbids. `--reads=N` does nothing but read N sectors, one after the other from the start again and again, and prints how long
+//! one took.
 
 #![no_std]
 #![no_main]
@@ -28,6 +30,9 @@ fn main(guest: &Guest) -> u8 {
         return u8::from(disk.read(offset, buffer.get_mut(..size).unwrap_or_default()));
     }
     let Some(buffer) = buffer.get_mut(..sector) else { return 3 };
+    if let Some(count) = guest.number(b"--reads=") {
+        return measure(&disk, count, buffer);
+    }
     if guest.value(b"--read").is_none() && !for_each_sector(&disk, |offset| write(&disk, offset, 0, buffer)) {
         return 4;
     }
@@ -41,6 +46,17 @@ fn main(guest: &Guest) -> u8 {
     while guest.value(b"--stay").is_some() {
         let _ = guest.wait_until(u64::MAX);
     }
+    0
+}
+
+fn measure(disk: &Block, count: u64, buffer: &mut [u8]) -> u8 {
+    let start = sys::clock(sys::CLOCK_MONOTONIC);
+    let sectors = disk.capacity / u64::from(disk.sector_size);
+    if !(0..count).all(|number| disk.read(number % sectors * u64::from(disk.sector_size), buffer)) {
+        return 4;
+    }
+    let taken = sys::clock(sys::CLOCK_MONOTONIC).saturating_sub(start);
+    let _ = writeln!(Console::new(), "{} ns for each read", taken / count.max(1));
     0
 }
 
