@@ -36,7 +36,7 @@ impl Host {
     pub fn new(programs: &Programs) -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("albatross-").tempdir();
         let directory = directory.map_err(|error| Failure::io("make", &std::env::temp_dir(), error))?;
-        for name in ["run/util", "run/fifo", "db/block", "log", "work"] {
+        for name in ["run/util", "run/fifo", "db/block", "log", "work", "events"] {
             let path = directory.path().join(name);
             fs::create_dir_all(&path).map_err(|error| Failure::io("make", &path, error))?;
         }
@@ -99,7 +99,7 @@ impl Host {
     /// The file of the event log.
     #[must_use]
     pub fn event_log(&self) -> PathBuf {
-        self.directory.path().join("log/events")
+        self.directory.path().join("events/log")
     }
 
     /// albatross-log, where it runs.

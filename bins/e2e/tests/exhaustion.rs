@@ -428,3 +428,39 @@ fn a_daemon_that_has_too_few_descriptors_to_begin_says_so() {
         assert!(!host.socket("vmmd").exists(), "no socket without a daemon");
     }
 }
+
+/// Nobody waits for a log that has no room, and it has everything when there is some.
+#[test]
+fn what_does_not_fit_into_the_event_log_comes_there_later() {
+    with_own_mounts(|programs| {
+        let mut host = Host::new(programs).unwrap();
+        let directory = host.event_log().parent().unwrap().to_owned();
+        make_small(&directory, "size=64k", &[]);
+        host.start_console(&[]).unwrap();
+        host.start_log(&[]).unwrap();
+        host.start_albatrossd(&[]).unwrap();
+        let filler = fill(&directory);
+        let mut added = Vec::new();
+        // The last page of the file has room yet.
+        while !host.log("albatrossd").contains("the log daemon refused") {
+            let path = format!("a:x{}", added.len());
+            host.client(&["add-policy", &path, "1", "--mem", "20"]).unwrap().assert(0, "added policy");
+            added.push(path);
+        }
+        assert!(host.log("albatrossd").contains(NO_ROOM), "{}", host.log("albatrossd"));
+        tick(&host, "a:tick").assert(0, "created unikernel");
+        host.client(&["destroy", "a:tick"]).unwrap().assert(0, "destroyed unikernel");
+        fs::remove_file(filler).unwrap();
+        let read = || {
+            let mut command = Process::new(programs.path("albatross-log"));
+            run(command.arg("--read-only").arg(host.event_log())).unwrap().stdout
+        };
+        eventually("all that happened", || read().contains("a:tick: destroy done").then_some(())).unwrap();
+        let text = read();
+        let missing = added.iter().find(|path| !text.contains(&format!(" {path}:: policy add")));
+        assert_eq!(missing, None, "{text}");
+        assert!(text.contains("a:tick: create done"), "{text}");
+        let mut command = Process::new(programs.path("albatross-log"));
+        run(command.arg("--verify").arg(host.event_log())).unwrap().assert(0, "last link");
+    });
+}
