@@ -35,8 +35,8 @@
 //! [`restart`] and [`mac`] small rules of their own.
 //!
 //! # Features
-//! `certificates` (default) adds [`certificate`], [`authority`], [`issue`], [`revocation`] and [`endpoint`].
-//! albatrossd is built without it: root parses no X.509.
+//! `metrics` (default) adds [`metrics`]. `certificates` (default) adds [`certificate`], [`authority`], [`issue`], [`revocation`] and [`endpoint`].
+//! albatrossd is built without them: root parses no HTTP and no X.509.
 //!
 //! The protocol itself is in the crate [`albatross_proto`]; in words, it is `docs/protocol.md`.
 //!
@@ -60,6 +60,7 @@ pub mod issue;
 pub mod journal;
 pub mod mac;
 pub mod machine;
+#[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod resources;
 pub mod restart;
