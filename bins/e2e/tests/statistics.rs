@@ -10,7 +10,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -257,4 +260,32 @@ fn by_certificate_one_sees_what_is_under_ones_own_path() {
     );
     let one = shown(pki.remote_command(port, "alice", &["stats", "--name=one"]), 2);
     assert!(one.iter().all(|line| line.contains(":one")), "{one:?}");
+}
+
+#[test]
+fn a_user_without_rights_gathers_of_tenders_of_other_users() {
+    const NOBODY: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let host = Host::for_test().unwrap();
+    host.create("a:burn", "burn", &["--mem=16", "--arg=--touch=4"]).unwrap().assert(0, "created");
+    let pid = tender(&host, "a:burn");
+    // As the daemons' group has it: who may write to the directory and to the socket of albatrossd.
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    let util = host.tmpdir().join("util");
+    open(host.tmpdir().parent().unwrap());
+    open(&util);
+    open(&host.socket("vmmd"));
+    let mut command = Command::new(host.programs().path("albatross-stats"));
+    command.arg("--tmpdir").arg(host.tmpdir()).args(["-v", "--interval=1"]).uid(NOBODY).gid(NOBODY);
+    let mut daemon = Daemon::start("albatross-stats", command, &host.work().join("log")).unwrap();
+    daemon.logged("albatrossd says what runs").unwrap();
+    assert_eq!(processes::status(daemon.pid(), "Uid"), Some(u64::from(NOBODY)));
+    assert_ne!(processes::status(pid, "Uid"), Some(u64::from(NOBODY)));
+    let mut subscriber = Subscriber::to(&host, "a:burn");
+    let (low, statistics) = (computed(pid), subscriber.next_of(":burn"));
+    let memory = statistics.kinfo_mem.unwrap();
+    assert!((low..=computed(pid)).contains(&memory.runtime) && memory.rss > 4 * 1024 * 1024, "{memory:?}");
 }
