@@ -35,8 +35,8 @@
 //! [`restart`] and [`mac`] small rules of their own.
 //!
 //! # Features
-//! `certificates` (default) adds [`certificate`], [`authority`], [`issue`], [`revocation`] and [`endpoint`].
-//! albatrossd is built without it: root parses no X.509.
+//! `metrics` (default) adds [`metrics`]. `certificates` (default) adds [`certificate`], [`authority`], [`issue`], [`revocation`] and [`endpoint`].
+//! albatrossd is built without them: root parses no HTTP and no X.509.
 //!
 //! The protocol itself is in the crate [`albatross_proto`]; in words, it is `docs/protocol.md`.
 //!
@@ -61,6 +61,7 @@ pub mod journal;
 pub mod log;
 pub mod mac;
 pub mod machine;
+#[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod resources;
 pub mod restart;

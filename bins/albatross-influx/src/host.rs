@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use albatross_core::influx::{Forwarder, FromDatabase, Input, Notice, Output, ToDatabase};
@@ -135,7 +136,7 @@ impl<'a> Host<'a> {
     }
 
     fn connect_statistics(&mut self) -> Input<'static> {
-        match UnixStream::connect(&self.socket).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
+        match connect(&self.socket).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
             Ok(id) => {
                 self.statistics = Some(id);
                 Input::StatisticsConnected
@@ -163,6 +164,11 @@ fn told(progress: Progress) -> Input<'static> {
         Progress::Written(octets) => FromDatabase::Written(octets),
         Progress::Closed(error) => FromDatabase::Closed(error.to_string()),
     })
+}
+
+/// Connects without waiting: where the other daemon has stopped and its queue is full, that is an error.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    Ok(UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?)))
 }
 
 fn wall_clock() -> Time {

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use albatross_core::machine::{Level, Now};
@@ -130,7 +131,7 @@ impl<'a> Host<'a> {
     }
 
     fn connect_statistics(&mut self) -> Input<'static> {
-        match UnixStream::connect(&self.socket).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
+        match connect(&self.socket).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
             Ok(id) => {
                 self.statistics = Some(id);
                 Input::StatisticsConnected
@@ -150,6 +151,11 @@ impl<'a> Host<'a> {
             Level::Debug => self.log.debug(notice),
         }
     }
+}
+
+/// Connects without waiting: where the other daemon has stopped and its queue is full, that is an error.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    Ok(UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?)))
 }
 
 fn wall_clock() -> Time {

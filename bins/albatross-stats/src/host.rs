@@ -2,8 +2,9 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use albatross_core::machine::{ClientId, Level, Now};
@@ -148,8 +149,7 @@ impl<'a> Host<'a> {
     }
 
     fn connect(&mut self) -> Input<'static> {
-        let connected = UnixStream::connect(&self.vmmd).and_then(|stream| self.server.add(stream, MAX_FRAME));
-        match connected {
+        match connect(&self.vmmd).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
             Ok(id) => Input::VmmdConnected(ClientId(id.0)),
             Err(error) => Input::VmmdUnreachable(format!("{}: {error}", self.vmmd.display())),
         }
@@ -163,6 +163,11 @@ impl<'a> Host<'a> {
             Level::Debug => self.log.debug(notice),
         }
     }
+}
+
+/// Connects without waiting: where the other daemon has stopped and its queue is full, that is an error.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    Ok(UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?)))
 }
 
 fn wall_clock() -> Time {

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use albatross_proto::stats::Statistics;
 use albatross_proto::{Command, Data, Header, Int, Name, Payload, StatisticsCommand, Success, Wire, frame};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 /// How long to wait for what should come at once.
 const SOON: Duration = Duration::from_secs(60);
@@ -30,9 +32,16 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Self {
+        Self::start_after(|_| ())
+    }
+
+    /// The same, after something was done with the socket of albatrossd.
+    fn start_after<T>(prepare: impl FnOnce(&Path) -> T) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("util")).unwrap();
-        let vmmd = UnixListener::bind(directory.path().join("util/vmmd.sock")).unwrap();
+        let socket = directory.path().join("util/vmmd.sock");
+        let vmmd = UnixListener::bind(&socket).unwrap();
+        let _prepared = prepare(&socket);
         let process = run(directory.path());
         let daemon = Self { process, vmmd, directory };
         daemon.wait_for("the socket", || UnixStream::connect(daemon.socket()).is_ok());
@@ -273,6 +282,25 @@ fn it_is_idle_while_nobody_is_subscribed_and_ends_when_it_is_asked() {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.process.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(daemon.process.wait().unwrap().success());
+}
+
+#[test]
+fn an_albatrossd_that_takes_no_connection_holds_up_nobody() {
+    let daemon = Daemon::start_after(|vmmd| {
+        // As many as may wait.
+        let address = UnixAddr::new(vmmd).unwrap();
+        let one = || {
+            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+            connect(socket.as_raw_fd(), &address).map(|()| socket).ok()
+        };
+        std::iter::from_fn(one).collect::<Vec<OwnedFd>>()
+    });
+    let one = Idle::start();
+    let mut client = daemon.connect();
+    client.add("a:one", one.0.id());
+    assert_eq!(client.answer(), "added");
+    assert_eq!(daemon.subscribe(":").statistics().0.to_string(), "a:one");
 }
 
 #[test]

@@ -8,14 +8,20 @@
 )]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use albatross_e2e::pki::ROOT;
 use albatross_e2e::raw::Raw;
-use albatross_e2e::{Daemon, Host, eventually, processes};
+use albatross_e2e::{Daemon, Host, Pki, eventually, processes};
 use albatross_proto::stats::{Statistics, TimeVal};
-use albatross_proto::{Command, Data, Int, Payload, StatisticsCommand, Success, Wire};
+use albatross_proto::{Command as Wanted, Data, Int, Payload, StatisticsCommand, Success, Wire};
 
 mod namespace;
 use namespace::{in_new_network, taps};
@@ -25,7 +31,7 @@ fn told(statistics: &mut Raw<UnixStream>) -> (i64, String, Payload<'static>) {
     let Wire { header, payload } = Wire::decode(&frame).unwrap();
     let payload = match payload {
         Payload::Success(Success::Empty) => Payload::Success(Success::Empty),
-        Payload::Command(Command::Statistics(command)) => Payload::Command(Command::Statistics(command)),
+        Payload::Command(Wanted::Statistics(command)) => Payload::Command(Wanted::Statistics(command)),
         other => panic!("{other:?}"),
     };
     (header.sequence, header.name.to_string(), payload)
@@ -35,17 +41,17 @@ fn told(statistics: &mut Raw<UnixStream>) -> (i64, String, Payload<'static>) {
 fn it_is_told_what_runs_under_which_process() {
     let host = Host::for_test().unwrap();
     let mut statistics = Raw::unix(&host.socket("vmmd")).unwrap();
-    statistics.command(":", Command::Statistics(StatisticsCommand::Initial)).unwrap();
+    statistics.command(":", Wanted::Statistics(StatisticsCommand::Initial)).unwrap();
     assert_eq!(told(&mut statistics), (0, ":".to_owned(), Payload::Success(Success::Empty)));
 
     let image = host.programs().guest("tick").to_string_lossy().into_owned();
     host.client(&["create", "a:tick", &image, "--mem=2"]).unwrap().assert(0, "created unikernel");
     let [(pid, _)] = host.tenders()[..] else { panic!("one tender: {:?}", host.tenders()) };
     let add = StatisticsCommand::Add { vmmdev: "".into(), pid: Int::from(pid), network: Vec::new() };
-    let expected = Payload::Command(Command::Statistics(add));
+    let expected = Payload::Command(Wanted::Statistics(add));
     assert_eq!(told(&mut statistics), (1, "a:tick".to_owned(), expected));
     host.client(&["destroy", "a:tick"]).unwrap().assert(0, "destroyed unikernel");
-    let remove = Payload::Command(Command::Statistics(StatisticsCommand::Remove));
+    let remove = Payload::Command(Wanted::Statistics(StatisticsCommand::Remove));
     assert_eq!(told(&mut statistics), (2, "a:tick".to_owned(), remove));
 }
 
@@ -60,7 +66,7 @@ struct Subscriber(Raw<UnixStream>);
 impl Subscriber {
     fn to(host: &Host, name: &str) -> Self {
         let mut raw = Raw::unix(&host.socket("stat")).unwrap();
-        raw.command(name, Command::Statistics(StatisticsCommand::Subscribe)).unwrap();
+        raw.command(name, Wanted::Statistics(StatisticsCommand::Subscribe)).unwrap();
         let frame = raw.frame().unwrap().expect("an answer");
         let answer = Wire::decode(&frame).unwrap();
         assert_eq!(answer.payload, Payload::Success(Success::Text("subscribed".into())));
@@ -219,13 +225,67 @@ fn statistics_go_on_through_restarts_of_guests_and_daemons() {
         drop(statistics);
         start_statistics(&host)
     };
-    let mut shown = host.client_command(&["stats", "--name=a:new"]);
-    shown.stdout(std::process::Stdio::piped());
-    let mut child = shown.spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    let line = lines.find_map(|line| line.ok().filter(|line| line.contains("max rss"))).expect("statistics");
-    assert!(line.contains(":new") && line.contains(" rss "), "{line}");
+    let lines = shown(host.client_command(&["stats", "--name=a:new"]), 1);
+    assert!(lines[0].contains(":new") && lines[0].contains(" rss "), "{lines:?}");
+    assert!(statistics.runs());
+}
+
+/// The first lines of statistics that a client shows.
+fn shown(mut client: Command, count: usize) -> Vec<String> {
+    let mut child = client.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let lines = lines.filter(|line| line.contains("max rss")).take(count).collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(statistics.runs());
+    lines
+}
+
+#[test]
+fn by_certificate_one_sees_what_is_under_ones_own_path() {
+    let mut host = Host::for_test().unwrap();
+    let _statistics = start_statistics(&host);
+    let pki = Pki::generate(host.programs(), &host.work().join("pki")).unwrap();
+    pki.intermediate(ROOT, "alice", 4, &["--mem=64"]).unwrap();
+    let [ca, cert, key] = pki.server();
+    let port = host.start_endpoint(&ca, &cert, &key).unwrap();
+    for name in ["alice:one", "alice:b:two", "bob:three"] {
+        host.create(name, "tick", &[]).unwrap().assert(0, "created");
+    }
+    let mut all = shown(pki.remote_command(port, "alice", &["stats"]), 4);
+    all.sort();
+    assert!(all.iter().all(|line| !line.contains("three")), "{all:?}");
+    assert!(
+        all.iter().any(|line| line.contains("one")) && all.iter().any(|line| line.contains("b:two")),
+        "{all:?}"
+    );
+    let one = shown(pki.remote_command(port, "alice", &["stats", "--name=one"]), 2);
+    assert!(one.iter().all(|line| line.contains(":one")), "{one:?}");
+}
+
+#[test]
+fn a_user_without_rights_gathers_of_tenders_of_other_users() {
+    const NOBODY: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let host = Host::for_test().unwrap();
+    host.create("a:burn", "burn", &["--mem=16", "--arg=--touch=4"]).unwrap().assert(0, "created");
+    let pid = tender(&host, "a:burn");
+    // As the daemons' group has it: who may write to the directory and to the socket of albatrossd.
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    let util = host.tmpdir().join("util");
+    open(host.tmpdir().parent().unwrap());
+    open(&util);
+    open(&host.socket("vmmd"));
+    let mut command = Command::new(host.programs().path("albatross-stats"));
+    command.arg("--tmpdir").arg(host.tmpdir()).args(["-v", "--interval=1"]).uid(NOBODY).gid(NOBODY);
+    let mut daemon = Daemon::start("albatross-stats", command, &host.work().join("log")).unwrap();
+    daemon.logged("albatrossd says what runs").unwrap();
+    assert_eq!(processes::status(daemon.pid(), "Uid"), Some(u64::from(NOBODY)));
+    assert_ne!(processes::status(pid, "Uid"), Some(u64::from(NOBODY)));
+    let mut subscriber = Subscriber::to(&host, "a:burn");
+    let (low, statistics) = (computed(pid), subscriber.next_of(":burn"));
+    let memory = statistics.kinfo_mem.unwrap();
+    assert!((low..=computed(pid)).contains(&memory.runtime) && memory.rss > 4 * 1024 * 1024, "{memory:?}");
 }
