@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use albatross_e2e::pki::ROOT;
+use albatross_e2e::run::run;
 use albatross_e2e::{Daemon, Host, PATIENCE, Pki, eventually, processes};
 use nix::sys::signal::Signal;
 
@@ -261,4 +262,6 @@ fn without_a_terminal_it_says_what_to_use() {
     host.client(&["top", "--json"]).unwrap().assert(124, "does not take --json");
     host.client(&["top", "--csr"]).unwrap().assert(124, "top asks several daemons");
     host.client(&["top", "--socket=x"]).unwrap().assert(124, "top asks several daemons");
+    let mut other = Command::new(host.programs().path("albatross-top"));
+    run(other.arg("info")).unwrap().assert(124, "this program does top only");
 }
