@@ -167,6 +167,7 @@ fn target(action: &Action) -> Option<(Name, bool)> {
         Action::DumpBlock(it) => Some((it.name.clone(), true)),
         Action::DestroyBlock(it) => Some((it.name.clone(), true)),
         Action::Update(it) => Some((it.name.clone(), true)),
+        Action::Top(it) => Some((it.path.to_name(), false)),
         Action::Log(it) => Some((it.name.clone(), false)),
         Action::Generate(_)
         | Action::Sign(_)
@@ -208,6 +209,8 @@ fn command(action: &Action, to: &Destination, log: &Logger) -> Result<Command<'s
         Action::DestroyBlock(_) => Command::Block(BlockCommand::Remove),
         // What runs comes first.
         Action::Update(_) => Command::Unikernel(UnikernelCommand::Info),
+        // What runs comes first.
+        Action::Top(_) => Command::Unikernel(UnikernelCommand::Info),
         Action::Log(it) => {
             Command::Log(LogCommand(it.since.map_or(History::Count(it.count), History::Since)))
         }

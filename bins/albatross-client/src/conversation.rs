@@ -8,15 +8,18 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 use albatross_core::block::IntakeError;
 use albatross_core::image::InflateError;
 use albatross_driver::connection::{Connection, ConnectionError};
+use albatross_driver::logging::Level;
 use albatross_driver::signals::{Signal, Signals};
 use albatross_proto::{DecodeError, EncodeError};
 use mio::event::Source;
-use mio::unix::SourceFd;
+use mio::unix::{SourceFd, pipe};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::exit::Exit;
@@ -31,9 +34,9 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 /// While so many octets wait to be written, the next chunk is not queued: memory for a stream stays small.
 const ENOUGH_QUEUED: usize = 4 * CHUNK;
 
-/// There is one stream to poll, and the signals that end the program.
+/// There is one stream to poll, and what interrupts.
 const STREAM: Token = Token(0);
-const SIGNALS: Token = Token(1);
+const INTERRUPT: Token = Token(1);
 const EVENTS: usize = 8;
 
 /// A stream that does not block.
@@ -100,6 +103,10 @@ pub(crate) enum ConversationError {
     Unexpected(&'static str),
     /// The user wants no more.
     Interrupted(Signal),
+    /// Another part of this program wants no more.
+    Stopped,
+    /// Nothing came for so long.
+    Silent(Duration),
 }
 
 impl ConversationError {
@@ -117,6 +124,8 @@ impl ConversationError {
             | Self::Image(_)
             | Self::Content(_)
             | Self::CutOff
+            | Self::Stopped
+            | Self::Silent(_)
             | Self::Unexpected(_) => Exit::Communication,
         }
     }
@@ -159,6 +168,8 @@ impl fmt::Display for ConversationError {
             Self::CutOff => f.write_str(
                 "the server closed the connection before the end of the content, its log says why",
             ),
+            Self::Stopped => f.write_str("no more was wanted"),
+            Self::Silent(patience) => write!(f, "the server did not answer for {} s", patience.as_secs()),
             Self::Interrupted(_) => f.write_str("interrupted; what was asked may be done nevertheless"),
             Self::Unexpected(what) => write!(f, "the server sent {what}, which is no answer to this command"),
         }
@@ -176,7 +187,9 @@ impl std::error::Error for ConversationError {
             Self::Undecodable(error) => Some(error),
             Self::Image(error) => Some(error),
             Self::Content(error) => Some(error),
-            Self::CutOff | Self::Unexpected(_) | Self::Interrupted(_) => None,
+            Self::CutOff | Self::Unexpected(_) | Self::Interrupted(_) | Self::Stopped | Self::Silent(_) => {
+                None
+            }
         }
     }
 }
@@ -232,6 +245,73 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// How a conversation is held: what is shown of it, and what ends it early.
+pub(crate) struct Manner {
+    /// How far it is.
+    pub(crate) progress: Progress,
+    /// What ends it.
+    pub(crate) interrupt: Interrupt,
+    /// How long the server may be silent; for ever where there is none.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// What ends a conversation early.
+pub(crate) enum Interrupt {
+    /// SIGINT and SIGTERM, which are read, so that no file is left behind that is not whole.
+    Signals,
+    /// Octets in this pipe, which whoever put them there takes out. Signals are somebody else's.
+    Pipe(Arc<pipe::Receiver>),
+}
+
+impl Manner {
+    /// Shown on the terminal, ended by signals.
+    pub(crate) fn shown(level: Level) -> Self {
+        Self { progress: Progress::new(level), interrupt: Interrupt::Signals, patience: None }
+    }
+
+    /// Not shown, ended by what comes out of a pipe.
+    pub(crate) fn unseen(interrupt: Arc<pipe::Receiver>, patience: Option<Duration>) -> Self {
+        Self { progress: Progress::new(Level::Quiet), interrupt: Interrupt::Pipe(interrupt), patience }
+    }
+}
+
+/// Why nothing more is wanted.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Signal(Signal),
+    Pipe,
+}
+
+/// What is polled for it.
+enum Ender {
+    Signals(Signals),
+    Pipe(Arc<pipe::Receiver>),
+}
+
+impl Ender {
+    fn new(interrupt: Interrupt) -> io::Result<Self> {
+        Ok(match interrupt {
+            Interrupt::Signals => Self::Signals(Signals::new(&[Signal::SIGINT, Signal::SIGTERM])?),
+            Interrupt::Pipe(pipe) => Self::Pipe(pipe),
+        })
+    }
+
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Signals(signals) => signals.as_raw_fd(),
+            Self::Pipe(pipe) => pipe.as_raw_fd(),
+        }
+    }
+
+    /// What came. A signal that cannot be read is none.
+    fn next(&self) -> Option<End> {
+        match self {
+            Self::Signals(signals) => signals.next().ok().flatten().map(End::Signal),
+            Self::Pipe(_) => Some(End::Pipe),
+        }
+    }
+}
+
 /// One connection to a server.
 pub(crate) struct Conversation {
     poll: Poll,
@@ -243,9 +323,10 @@ pub(crate) struct Conversation {
     write_failed: Option<io::Error>,
     /// Why nothing more is read.
     read_failed: Option<ConnectionError>,
-    /// SIGINT and SIGTERM are read, so that no file is left behind that is not whole.
-    signals: Option<Signals>,
-    interrupted: Option<Signal>,
+    /// `None` only while it is dropped.
+    ender: Option<Ender>,
+    interrupted: Option<End>,
+    patience: Option<Duration>,
     pub(crate) progress: Progress,
 }
 
@@ -255,14 +336,14 @@ impl Conversation {
     pub(crate) fn new(
         mut stream: Box<dyn Stream>,
         limit: usize,
-        progress: Progress,
+        manner: Manner,
     ) -> Result<Self, ConversationError> {
         let poll = Poll::new().map_err(ConversationError::Poll)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, STREAM, interest).map_err(ConversationError::Poll)?;
-        let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM]).map_err(ConversationError::Poll)?;
+        let ender = Ender::new(manner.interrupt).map_err(ConversationError::Poll)?;
         poll.registry()
-            .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
+            .register(&mut SourceFd(&ender.as_raw_fd()), INTERRUPT, Interest::READABLE)
             .map_err(ConversationError::Poll)?;
         Ok(Self {
             poll,
@@ -272,9 +353,10 @@ impl Conversation {
             scratch: vec![0; SCRATCH],
             write_failed: None,
             read_failed: None,
-            signals: Some(signals),
+            ender: Some(ender),
             interrupted: None,
-            progress,
+            patience: manner.patience,
+            progress: manner.progress,
         })
     }
 
@@ -373,14 +455,17 @@ impl Conversation {
     /// Waits until something can be done, and does it.
     fn wait(&mut self) -> Result<(), ConversationError> {
         if !self.connection.can_read() {
-            match self.poll.poll(&mut self.events, None) {
+            match self.poll.poll(&mut self.events, self.patience) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(ConversationError::Poll(error)),
                 Ok(()) => {
+                    if let Some(patience) = self.patience.filter(|_| self.events.is_empty()) {
+                        return Err(ConversationError::Silent(patience));
+                    }
                     for event in self.events.iter() {
                         match event.token() {
                             STREAM => self.connection.ready(event),
-                            _ => self.interrupted = self.next_signal().or(self.interrupted),
+                            _ => self.interrupted = self.next_end().or(self.interrupted),
                         }
                     }
                 }
@@ -388,14 +473,14 @@ impl Conversation {
         }
         self.exchange();
         match self.interrupted {
-            Some(signal) => Err(ConversationError::Interrupted(signal)),
+            Some(End::Signal(signal)) => Err(ConversationError::Interrupted(signal)),
+            Some(End::Pipe) => Err(ConversationError::Stopped),
             None => Ok(()),
         }
     }
 
-    fn next_signal(&self) -> Option<Signal> {
-        // One that cannot be read is none.
-        self.signals.as_ref().and_then(|signals| signals.next().ok().flatten())
+    fn next_end(&self) -> Option<End> {
+        self.ender.as_ref().and_then(Ender::next)
     }
 
     /// Writes and reads what can be, without waiting.
@@ -421,7 +506,7 @@ impl Conversation {
 
 impl Drop for Conversation {
     fn drop(&mut self) {
-        if let Some(signals) = self.signals.take() {
+        if let Some(Ender::Signals(signals)) = self.ender.take() {
             signals.release();
         }
     }

@@ -49,6 +49,12 @@ pub(crate) enum Error {
     Conversation(ConversationError),
     /// What came cannot be kept.
     Keep(FileError),
+    /// Another command than `top`, of the program that has no other.
+    OnlyTop,
+    /// `top` without a terminal.
+    NoTerminal,
+    /// The terminal cannot be used.
+    Terminal(std::io::Error),
     /// Standard output is closed.
     Output(std::io::Error),
     /// The command is none that is sent.
@@ -65,13 +71,15 @@ impl Error {
             | Self::Decode(_)
             | Self::Revoke(_)
             | Self::State(_)
-            | Self::OtherImage(_) => Exit::Usage,
+            | Self::OtherImage(_)
+            | Self::OnlyTop
+            | Self::NoTerminal => Exit::Usage,
             Self::Http(error) => error.exit(),
             Self::Update(error) => error.exit(),
             Self::Verify(error) => error.exit(),
             Self::Pki(error) => error.exit(),
             Self::Conversation(error) => error.exit(),
-            Self::Keep(_) | Self::Output(_) => Exit::Communication,
+            Self::Keep(_) | Self::Output(_) | Self::Terminal(_) => Exit::Communication,
             Self::NoCommand | Self::Tls(_) => Exit::Internal,
         }
     }
@@ -93,6 +101,13 @@ impl fmt::Display for Error {
             Self::Host(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
             Self::Conversation(error) => error.fmt(f),
+            Self::OnlyTop => {
+                f.write_str("this program does top only, albatross-client does the other commands")
+            }
+            Self::NoTerminal => f.write_str(
+                "top needs a terminal as standard input and output: info, stats and console do without",
+            ),
+            Self::Terminal(error) => write!(f, "cannot use the terminal: {error}"),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
             Self::NoCommand => f.write_str("this command sends nothing (a mistake in the program)"),
         }
@@ -115,8 +130,8 @@ impl std::error::Error for Error {
             Self::Host(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::Conversation(error) => Some(error),
-            Self::Output(error) => Some(error),
-            Self::NoCommand => None,
+            Self::Output(error) | Self::Terminal(error) => Some(error),
+            Self::NoCommand | Self::OnlyTop | Self::NoTerminal => None,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | `conversation`, `progress` | frames to a server and back, both directions at once; how far they have come |
 //! | `info`, `update` | commands that are more than one question |
 //! | [`http`] | what a build server answers |
+//! | `top` | what runs, on a terminal, as it changes: in the program `albatross-top` |
 //! | `ca`, `revoke` | `generate` and `sign`; revocation lists |
 //! | `state_file` | `inspect-dump` and `extract-dump` |
 //! | `pki` | certificates, requests and keys in files |
@@ -49,6 +50,7 @@ mod reply;
 mod revoke;
 pub mod schema;
 mod state_file;
+mod top;
 mod update;
 mod upload;
 pub mod verify;
@@ -62,11 +64,11 @@ use albatross_driver::logging::Logger;
 use albatross_driver::options::Aliases;
 
 use command::Request;
+use conversation::Manner;
 use error::Error;
 use exit::Exit;
 use options::{Action, Destination, Options, Role};
 use print::Printer;
-use progress::Progress;
 use remote::Signer;
 use reply::{Answer, Asked};
 use upload::Upload;
@@ -74,10 +76,36 @@ use upload::Upload;
 /// Does what the command line of this process says. Under the names of the older programs, it is those.
 #[must_use]
 pub fn run() -> ExitCode {
-    let role = std::env::args_os().next().map_or(Role::Client, |program| Role::of(&program));
+    let role = Role::of_process();
     let options = role.options();
     let log = options.logger(role);
-    let exit = perform(&options, &log).unwrap_or_else(|error| {
+    if matches!(options.action, Action::Top(_)) {
+        return become_program(options::TOP_PROGRAM, role.name());
+    }
+    end(perform(&options, &log), &log)
+}
+
+/// `albatross-client top`, a program of its own: what draws is a tenth of the client, and of use to people only.
+#[must_use]
+pub fn run_top() -> ExitCode {
+    let role = Role::of_process();
+    // Threads use them until the process ends.
+    let options: &'static Options = Box::leak(Box::new(role.options()));
+    let log = options.logger(role);
+    end(watch(options, &log), &log)
+}
+
+fn watch(options: &'static Options, log: &Logger) -> Result<Exit, Error> {
+    if !matches!(options.action, Action::Top(_)) {
+        return Err(Error::OnlyTop);
+    }
+    let destination = options.destination();
+    let request = command::request(&options.action, &destination, log)?;
+    top::run(options, &destination, request, &Printer::new(false, options.level()))
+}
+
+fn end(outcome: Result<Exit, Error>, log: &Logger) -> ExitCode {
+    let exit = outcome.unwrap_or_else(|error| {
         log.error(&error);
         error.exit()
     });
@@ -88,9 +116,14 @@ pub fn run() -> ExitCode {
 /// path. Returns only where there is none.
 #[must_use]
 pub fn become_client(name: &str) -> ExitCode {
-    let here = std::env::current_exe().map(|path| path.with_file_name(options::PROGRAM_NAME));
+    become_program(options::PROGRAM_NAME, name)
+}
+
+/// Becomes `program`, likewise, which is told that it is called `name`.
+fn become_program(program: &str, name: &str) -> ExitCode {
+    let here = std::env::current_exe().map(|path| path.with_file_name(program));
     let beside = here.ok().filter(|path| path.is_file());
-    let program = beside.unwrap_or_else(|| PathBuf::from(options::PROGRAM_NAME));
+    let program = beside.unwrap_or_else(|| PathBuf::from(program));
     let mut command = std::process::Command::new(&program);
     let error = command.arg0(name).args(std::env::args_os().skip(1)).exec();
     let log = Logger::new(name, albatross_driver::logging::Level::Error, Default::default());
@@ -177,10 +210,22 @@ fn open(
     request: Request,
     upload: Option<Upload>,
 ) -> Result<Asked, Error> {
-    let progress = Progress::new(options.level());
+    open_in(Manner::shown(options.level()), options, destination, request, upload)
+}
+
+/// The same in this manner.
+fn open_in(
+    manner: Manner,
+    options: &Options,
+    destination: &Destination,
+    request: Request,
+    upload: Option<Upload>,
+) -> Result<Asked, Error> {
     match destination {
-        Destination::Socket(path) => local::open(path, request, upload, progress),
-        Destination::Remote(host) => remote::open(options, &Signer::of(options), host, request, upload),
-        _ => local::open(&local::socket(&options.tmpdir(), &request.command), request, upload, progress),
+        Destination::Socket(path) => local::open(path, request, upload, manner),
+        Destination::Remote(host) => {
+            remote::open(options, &Signer::of(options), host, request, upload, manner)
+        }
+        _ => local::open(&local::socket(&options.tmpdir(), &request.command), request, upload, manner),
     }
 }

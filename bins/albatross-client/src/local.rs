@@ -7,12 +7,11 @@ use albatross_proto::{Command, Header, Payload, Wire};
 use mio::net::UnixStream;
 
 use crate::command::Request;
-use crate::conversation::{Conversation, ConversationError};
+use crate::conversation::{Conversation, ConversationError, Manner};
 use crate::dump;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::print::Printer;
-use crate::progress::Progress;
 use crate::reply::{Asked, Expected};
 use crate::upload::Upload;
 
@@ -36,13 +35,13 @@ pub(crate) fn open(
     socket: &Path,
     request: Request,
     upload: Option<Upload>,
-    progress: Progress,
+    manner: Manner,
 ) -> Result<Asked, Error> {
     let (wire, expected) = message(request);
     let encoded = wire.encode().map_err(ConversationError::TooLong)?;
     let stream = UnixStream::connect(socket)
         .map_err(|source| ConversationError::Connect { to: socket.display().to_string(), source })?;
-    let mut conversation = Conversation::new(Box::new(stream), expected.limit(), progress)?;
+    let mut conversation = Conversation::new(Box::new(stream), expected.limit(), manner)?;
     conversation.send(&encoded)?;
     drop(encoded);
     if let Some(upload) = upload {

@@ -23,6 +23,9 @@ use values::{BlockOption, CompressionLevel, NetOption};
 /// The name in log lines and messages.
 pub(crate) const PROGRAM_NAME: &str = "albatross-client";
 
+/// The program that `top` is done by.
+pub(crate) const TOP_PROGRAM: &str = "albatross-top";
+
 /// Second names of options, as users type them already.
 pub(crate) const ALIASES: Aliases = &[
     ("--block", "--size"),
@@ -110,6 +113,7 @@ pub(crate) enum Action {
     DumpBlock(DumpBlock),
     DestroyBlock(DestroyBlock),
     Update(Update),
+    Top(Top),
     Log(Log),
     Generate(Generate),
     Sign(Sign),
@@ -481,6 +485,15 @@ pub(crate) struct Update {
     pub(crate) compression_level: Option<CompressionLevel>,
 }
 
+/// Shows what runs on the terminal, as it changes: unikernels with what they use, policies, and a console.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "top")]
+pub(crate) struct Top {
+    /// the path (the root)
+    #[argh(option, short = 'p', arg_name = "PATH", default = "Path::root()", from_str_fn(values::path))]
+    pub(crate) path: Path,
+}
+
 /// Shows what happened, and follows it: who came in, what was asked, what started and ended.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "log")]
@@ -531,6 +544,8 @@ pub(crate) enum Conflict {
     TwoCommands,
     /// An update is a question and a command.
     NotShown,
+    /// A view of many questions, to daemons of their own.
+    ManyQuestions,
     /// What is covered by a digest is sent as it is.
     CompressedByDigest,
     /// The program of this name has a fixed destination, or a few commands only.
@@ -553,6 +568,10 @@ impl std::fmt::Display for Conflict {
             Self::NotShown => f.write_str(
                 "update is several commands, of which the first is answered before the others are known: it \
                  cannot be shown or requested; use update --dry-run, then create --force",
+            ),
+            Self::ManyQuestions => f.write_str(
+                "top asks several daemons again and again: use --tmpdir or --destination, and neither --csr, --socket nor \
+                 -d -",
             ),
             Self::NotForThisProgram(what) => {
                 write!(f, "this program does not take {what}, albatross-client does")
@@ -687,6 +706,14 @@ impl Options {
         }
         if is_kept && matches!(&self.action, Action::Update(_)) {
             return Err(Conflict::NotShown);
+        }
+        if matches!(&self.action, Action::Top(_)) {
+            if is_kept || self.socket.is_some() {
+                return Err(Conflict::ManyQuestions);
+            }
+            if self.json {
+                return Err(Conflict::NotForThisCommand("--json"));
+            }
         }
         if matches!(&self.action, Action::Create(it) if it.by_digest && it.compression_level.is_some()) {
             return Err(Conflict::CompressedByDigest);

@@ -13,7 +13,7 @@ use crate::block::BlockData;
 use crate::by_digest;
 use crate::clock;
 use crate::command::{self, PATH_ITSELF, Request};
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, Manner};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::image;
@@ -21,7 +21,6 @@ use crate::options::values::CompressionLevel;
 use crate::options::{self, Conflict, Options};
 use crate::pki::{self, PkiError};
 use crate::print::Printer;
-use crate::progress::Progress;
 use crate::reply::{self, Asked, Expected};
 use crate::upload::Upload;
 
@@ -70,13 +69,14 @@ pub(crate) fn open(
     host: &str,
     request: Request,
     upload: Option<Upload>,
+    manner: Manner,
 ) -> Result<Asked, Error> {
     let host: Host = host.parse().map_err(Error::Host)?;
     let (identity, mut plan) = prepare(options, signer, request)?;
     if upload.is_some() {
         plan.upload = upload;
     }
-    converse(&host, options, identity, plan)
+    converse(&host, options, identity, plan, manner)
 }
 
 /// Prints the certificates that would be sent.
@@ -122,7 +122,8 @@ pub(crate) fn certificate(
         }
         host => {
             let host: Host = host.unwrap_or_default().parse().map_err(Error::Host)?;
-            reply::follow(converse(&host, options, identity, plan)?, printer)
+            let manner = Manner::shown(options.level());
+            reply::follow(converse(&host, options, identity, plan, manner)?, printer)
         }
     }
 }
@@ -226,15 +227,20 @@ fn upload_for(config: &Config<'_>, data: Option<&Path>) -> Result<Vec<u8>, Error
     }
 }
 
-fn converse(host: &Host, options: &Options, identity: Identity, plan: Plan) -> Result<Asked, Error> {
+fn converse(
+    host: &Host,
+    options: &Options,
+    identity: Identity,
+    plan: Plan,
+    manner: Manner,
+) -> Result<Asked, Error> {
     let root = pki::root(&options.server_ca())?;
     verify(&identity.chain, &root, clock::now(), &NothingRevoked).map_err(PkiError::OwnChain)?;
     let name = options.server_name.clone();
     let session =
         albatross_tls::client::connect(root, name, &identity.chain, identity.key).map_err(Error::Tls)?;
     let stream = TlsStream::connect(host, session)?;
-    let progress = Progress::new(options.level());
-    let mut conversation = Conversation::new(Box::new(stream), plan.expected.limit(), progress)?;
+    let mut conversation = Conversation::new(Box::new(stream), plan.expected.limit(), manner)?;
     if let Some(upload) = plan.upload {
         upload.send(&mut conversation)?;
     }

@@ -145,6 +145,33 @@ impl Asked {
         Ok(Answer { name, result })
     }
 
+    /// The next data of a subscription, and the name that they are about; first its answer is taken. `None` where
+    /// the server has closed.
+    ///
+    /// # Errors
+    /// Those of the conversation; that the server refuses.
+    pub(crate) fn next_data<T>(
+        &mut self,
+        answered: &mut bool,
+        take: impl FnOnce(Name, Data<'_>) -> T,
+    ) -> Result<Option<Result<T, Text>>, Error> {
+        while let Some(frame) = self.conversation.receive()? {
+            let wire = match *answered {
+                true => Wire::decode(&frame).map_err(ConversationError::Undecodable)?,
+                false => self.decode(&frame)?,
+            };
+            match wire.payload {
+                Payload::Failure(text) => return Ok(Some(Err(text))),
+                Payload::Success(success) if !*answered && self.expected.is(&success) => *answered = true,
+                Payload::Data(data) if *answered && self.expected.takes(&data) => {
+                    return Ok(Some(Ok(take(wire.header.name, data))));
+                }
+                payload => return Err(unexpected(&payload).into()),
+            }
+        }
+        if *answered { Ok(None) } else { Err(self.no_reply()) }
+    }
+
     fn decode<'a>(&self, frame: &'a [u8]) -> Result<Wire<'a>, Error> {
         let wire = Wire::decode(frame).map_err(ConversationError::Undecodable)?;
         match &self.header {
@@ -167,6 +194,8 @@ fn owned(success: Success<'_>) -> Result<Success<'static>, ConversationError> {
         Success::InfoV5(list) => Ok(Success::InfoV5(list)),
         Success::InfoV4(list) => Ok(Success::InfoV4(list)),
         Success::Status(list) => Ok(Success::Status(list)),
+        Success::Policies(list) => Ok(Success::Policies(list)),
+        Success::BlockDevices(list) => Ok(Success::BlockDevices(list)),
         Success::Text(text) => Ok(Success::Text(text)),
         Success::Empty => Ok(Success::Empty),
         _ => Err(ConversationError::Unexpected("the reply to another command")),

@@ -14,6 +14,7 @@ use ring::rand::SystemRandom;
 
 use crate::clock;
 use crate::command::Request;
+use crate::conversation::Manner;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::files::{self, MAX_PEM, PUBLIC_MODE};
@@ -87,8 +88,11 @@ pub(crate) fn run(it: &Revoke, options: &Options, printer: &Printer, log: &Logge
     let signer = Signer { certificates: it.cacert.clone(), key: it.cakey.clone() };
     let outcome = match options.destination() {
         Destination::RemoteDump => return remote::show(options, &signer, request, printer),
-        Destination::Remote(host) => remote::open(options, &signer, &host, request, None)
-            .and_then(|asked| reply::follow(asked, printer)),
+        Destination::Remote(host) => {
+            let manner = Manner::shown(options.level());
+            remote::open(options, &signer, &host, request, None, manner)
+                .and_then(|asked| reply::follow(asked, printer))
+        }
         _ => return Ok(Exit::Success),
     };
     if !matches!(outcome, Ok(Exit::Success)) {

@@ -71,6 +71,11 @@ impl Role {
     pub(crate) const OLDER: [Self; 5] =
         [Self::Local, Self::RemoteTls, Self::Bistro, Self::Request, Self::Authority];
 
+    /// The one that this process was started as.
+    pub(crate) fn of_process() -> Self {
+        std::env::args_os().next().map_or(Self::Client, |program| Self::of(&program))
+    }
+
     /// The one that was started as `program`; `_` stands for `-`.
     pub(crate) fn of(program: &OsStr) -> Self {
         let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().replace('_', "-");
