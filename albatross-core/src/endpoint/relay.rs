@@ -170,7 +170,8 @@ impl Relay {
     }
 
     const fn unexpected(&mut self, count: usize) -> ClientStep {
-        if matches!(self.kind, Kind::Subscription) {
+        // What comes before the answer is no farewell: older clients send an empty stream after their certificates.
+        if matches!(self.kind, Kind::Subscription) && self.answered {
             return ClientStep::Leave;
         }
         self.unexpected = self.unexpected.saturating_add(count);

@@ -460,6 +460,19 @@ fn a_subscription_lasts_until_one_side_ends_it() {
 }
 
 #[test]
+fn what_a_subscriber_sends_before_the_answer_is_no_farewell() {
+    let mut rig = Rig::asks(subscribe(), 0);
+    rig.connects();
+    rig.commands();
+    rig.happens(Input::ClientData(&chunks(&[b""])));
+    assert!(!rig.closing && rig.connected);
+    rig.daemon_says(ok("subscribed"));
+    assert_eq!(frames(&rig.client).len(), 1);
+    rig.happens(Input::ClientData(&chunks(&[b""])));
+    assert!(rig.closing && !rig.connected);
+}
+
+#[test]
 fn a_subscription_that_is_refused_ends() {
     let mut rig = Rig::asks(subscribe(), 0);
     rig.connects();
