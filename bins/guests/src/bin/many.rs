@@ -50,6 +50,10 @@ fn pass_on(guest: &Guest, left: &Net, right: &Net, limit: u64) -> u64 {
         let ready = guest.wait_until(sys::clock(sys::CLOCK_MONOTONIC).saturating_add(AN_HOUR));
         seen |= ready.0;
         for (from, to) in [(left, right), (right, left)] {
+            // An answer may be there before anybody was told: it is left until it is said to be.
+            if ready.0 >> from.index & 1 == 0 {
+                continue;
+            }
             while let Some(frame) = from.read(&mut frame) {
                 passed += u64::from(to.write(frame) && is_datagram(frame));
             }
