@@ -73,6 +73,9 @@ pub fn program(epoll: i32, timer: i32, devices: &[Device]) -> Vec<Instruction> {
     let mut program =
         vec![load(ARCHITECTURE_AT), compare(EQUAL, X86_64, 1, 0), give(KILL_PROCESS), load(NUMBER_AT)];
     let mut rule = |numbers: &[u32], body: &[Instruction]| add(&mut program, numbers, body);
+    if taps.len() < devices.len() {
+        rule(&[PREAD, PWRITE], &sectors(devices));
+    }
     if !taps.is_empty() {
         rule(&[READ], &first_argument_is(taps.iter().copied()));
     }
@@ -80,7 +83,6 @@ pub fn program(epoll: i32, timer: i32, devices: &[Device]) -> Vec<Instruction> {
     rule(&[EPOLL_PWAIT], &first_argument_is([epoll]));
     rule(&[TIMERFD_SETTIME], &first_argument_is([timer]));
     rule(&[CLOCK_GETTIME], &first_argument_is([CLOCK_MONOTONIC, CLOCK_REALTIME]));
-    rule(&[PREAD, PWRITE], &sectors(devices));
     rule(&[ARCH_PRCTL], &first_argument_is([ARCH_SET_FS]));
     rule(&[EXIT_GROUP], &[give(ALLOW)]);
     program.push(give(KILL_PROCESS));

@@ -6,6 +6,7 @@
 //! | `test` | runs every test there is |
 //! | `measure` | measures the delivered programs, and holds each figure against its target |
 //! | `measure-door` | the same for the TLS endpoint, in turns with OpenSSL's server, and for the client |
+//! | `measure-tender` | the same for the tender, in turns with the reference's where `ALBATROSS_SOLO5` names a built Solo5 |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
 //! | `systemd` | shows albatrossd as a unit of a real systemd, in a virtual machine |
@@ -17,6 +18,7 @@ mod fuzz;
 mod links;
 mod measure;
 mod measure_door;
+mod measure_tender;
 mod pages;
 mod papers;
 mod quickstart;
@@ -44,6 +46,7 @@ enum Command {
     Test(Test),
     Measure(Measure),
     MeasureDoor(MeasureDoor),
+    MeasureTender(MeasureTender),
     Echo(Echo),
     Links(Links),
     Systemd(Systemd),
@@ -101,6 +104,15 @@ struct MeasureDoor {
     /// how many handshakes in each (500)
     #[argh(option, arg_name = "N", default = "500")]
     count: usize,
+}
+
+/// Measures the delivered tender, in turns with the reference's where ALBATROSS_SOLO5 names a built Solo5.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "measure-tender")]
+struct MeasureTender {
+    /// how many rounds (5)
+    #[argh(option, arg_name = "N", default = "5")]
+    rounds: usize,
 }
 
 /// Checks that the daemon that runs as root links no TLS, X.509 or HTTP.
@@ -165,6 +177,7 @@ fn main() -> ExitCode {
         Command::Measure(Measure { rounds, only }) => measure::run(rounds, &only),
         Command::Echo(Echo { socket }) => measure::echo(&socket),
         Command::MeasureDoor(MeasureDoor { rounds, count }) => measure_door::run(rounds, count),
+        Command::MeasureTender(MeasureTender { rounds }) => measure_tender::run(rounds),
         Command::Links(Links {}) => links::run(),
         Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),
         Command::Pages(Pages { folder }) => pages::run(&folder),

@@ -46,7 +46,10 @@ pub(crate) fn run(rounds: usize, only: &[String]) -> Result<(), Failure> {
         return Err(Failure::Unexpected { command: "cargo xtask measure".to_owned(), what });
     }
     if cfg!(debug_assertions) {
-        return as_delivered(rounds, only);
+        let rounds = rounds.to_string();
+        let only = only.iter().flat_map(|name| ["--only", name.as_str()]);
+        let arguments: Vec<&str> = ["measure", "--rounds", &rounds].into_iter().chain(only).collect();
+        return as_delivered(&arguments);
     }
     let programs = Programs::build(Profile::Release, false)?;
     let mut table = Table::default();
@@ -57,12 +60,12 @@ pub(crate) fn run(rounds: usize, only: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same with this program built as the daemons are: it plays the clients, which must not be what is slow.
-fn as_delivered(rounds: usize, only: &[String]) -> Result<(), Failure> {
+/// Runs this program again with these arguments, built as what it measures is: it plays the clients, which must not be
+/// what is slow.
+pub(crate) fn as_delivered(arguments: &[&str]) -> Result<(), Failure> {
     let mut command = cargo();
     command.args(["run", "--release", "--quiet", "--package", "xtask", "--target-dir"]);
-    command.arg(target_directory()).args(["--", "measure", "--rounds", &rounds.to_string()]);
-    command.args(only.iter().flat_map(|name| ["--only", name]));
+    command.arg(target_directory()).arg("--").args(arguments);
     let status = command.status().map_err(|error| Failure::io("run", Path::new("cargo"), error))?;
     if status.success() { Ok(()) } else { Err(Failure::Build { status }) }
 }

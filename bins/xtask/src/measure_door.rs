@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use albatross_core::certificate::{Root, pem};
 use albatross_core::issue::KeyPair;
-use albatross_e2e::programs::{cargo, target_directory};
 use albatross_e2e::{Failure, Host, Pki, Profile, Programs, eventually, processes};
 use albatross_proto::frame;
 use ring::rand::SystemRandom;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use crate::measure::as_delivered;
 use crate::measure::table::{Table, Target, median, mib, milliseconds, number};
 
 /// Connections that say nothing.
@@ -76,7 +76,8 @@ struct Rounds {
 /// Measures in so many rounds, of so many handshakes each, and prints.
 pub(crate) fn run(rounds: usize, count: usize) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
-        return as_delivered(rounds, count);
+        let (rounds, count) = (rounds.to_string(), count.to_string());
+        return as_delivered(&["measure-door", "--rounds", &rounds, "--count", &count]);
     }
     let house = House::new()?;
     let mut table = Table::default();
@@ -92,16 +93,6 @@ pub(crate) fn run(rounds: usize, count: usize) -> Result<(), Failure> {
     figures.print(&mut table);
     table.end();
     Ok(())
-}
-
-/// The same with this program built as those that it measures are: it plays the clients, which must not be what is slow.
-fn as_delivered(rounds: usize, count: usize) -> Result<(), Failure> {
-    let mut command = cargo();
-    command.args(["run", "--release", "--quiet", "--package", "xtask", "--target-dir"]);
-    command.arg(target_directory()).args(["--", "measure-door"]);
-    command.args(["--rounds", &rounds.to_string(), "--count", &count.to_string()]);
-    let status = command.status().map_err(|error| Failure::io("run", Path::new("cargo"), error))?;
-    if status.success() { Ok(()) } else { Err(Failure::Build { status }) }
 }
 
 impl Rounds {

@@ -1,8 +1,9 @@
 //! The rest of a handshake whose client has a large chain.
 //!
 //! rustls takes no message of more than 64 KiB. So where the client's certificates begin with a full record, which
-//! announces more, its last three messages (Certificate, CertificateVerify, Finished; RFC 8446 section 4.4) are read here: decrypted with the
-//! secrets that rustls gives out for its key log, the chain judged as any other, the signature and the Finished checked
+//! announces more, its last three messages (Certificate, CertificateVerify, Finished; RFC 8446 section 4.4) are read
+//! here: decrypted with the secrets that rustls gives out for its key log, the chain judged as any other, the signature
+//! and the Finished checked
 //! against the hash of all messages. Only when all is as it has to be, rustls gets a *stand-in* for them: three short
 //! messages with nothing in them, encrypted with the keys of this connection, whose Finished is the one that rustls
 //! expects after them. No client can make them stand for it, as rustls believes them only while it is told to by
