@@ -38,7 +38,7 @@ use fleet::Fleet;
 use house::{House, Which};
 use ledger::{Ledger, lock};
 use network::Network;
-use report::{Memory, say};
+use report::{Seen, say};
 use watch::Watch;
 
 /// How many clients keep coming.
@@ -51,8 +51,6 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const AUDIT: Duration = Duration::from_secs(60);
 /// How many consoles are followed.
 const FOLLOWED: usize = 8;
-/// From a kill until everybody is served again: a database is looked for every ten seconds, and machines are busy.
-const RECOVERY: Duration = Duration::from_secs(20);
 /// What each client gets done after a daemon is back, before the next one is killed.
 const SETTLED: usize = 3;
 /// Memory of the policy by which it is seen that the event log is back: beyond those of the administrator.
@@ -72,21 +70,33 @@ pub(crate) struct Plan {
 enum Work {
     Time(Duration),
     /// So many commands of clients.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the short form"))]
     Commands(usize),
 }
 
-/// Runs it for so many minutes, with so many guests.
-pub(crate) fn run(minutes: u64, guests: usize, seed: u64, debug: bool) -> Result<(), Failure> {
+/// What is asked for on the command line.
+pub(crate) struct Wanted {
+    pub(crate) minutes: u64,
+    pub(crate) commands: Option<usize>,
+    pub(crate) guests: usize,
+    pub(crate) seed: u64,
+    pub(crate) debug: bool,
+}
+
+/// Runs it.
+pub(crate) fn run(wanted: &Wanted) -> Result<(), Failure> {
+    let Wanted { minutes, commands, guests, seed, debug } = *wanted;
     if !can_run() {
         return Err(unexpected("make a network of its own: run it as root, where there is /dev/net/tun"));
     }
     if cfg!(debug_assertions) && !debug {
         let [minutes, guests, seed] = [minutes.to_string(), guests.to_string(), seed.to_string()];
-        return as_delivered(&["load", "--minutes", &minutes, "--guests", &guests, "--seed", &seed]);
+        let commands = commands.map(|count| format!("--commands={count}"));
+        let mut arguments = vec!["load", "--minutes", &minutes, "--guests", &guests, "--seed", &seed];
+        arguments.extend(commands.as_deref());
+        return as_delivered(&arguments);
     }
     let programs = Programs::build(if debug { Profile::Dev } else { Profile::Release }, false)?;
-    let work = Work::Time(Duration::from_secs(60 * minutes));
+    let work = commands.map_or_else(|| Work::Time(Duration::from_secs(60 * minutes)), Work::Commands);
     let plan = Plan { guests, clients: CLIENTS, work, seed, tick: TICK, sample: SAMPLE };
     run_plan(&plan, &programs)
 }
@@ -128,12 +138,12 @@ fn in_network(plan: &Plan, programs: &Programs) -> Result<Vec<String>, Failure> 
         (0..=plan.clients).map(|number| Client::new(&house.host, &house.pki, number, plan.seed)).collect();
     let (ledger, admin) = (Ledger::new(plan.clients), Admin::new(house.host.socket("vmmd")));
     let watch = Watch::new(&house.host, fleet.names().map(str::to_owned).collect());
-    let (memory, away) = (Memory::new(), BTreeMap::new());
+    let seen = Seen::default();
     let mut test =
-        Test { plan, house: &mut house, ledger: &ledger, watch: &watch, admin: &admin, fleet, memory, away };
+        Test { plan, house: &mut house, ledger: &ledger, watch: &watch, admin: &admin, fleet, seen };
     test.head(&created);
     test.run(clients?, &listener, database)?;
-    let (memory, away) = (test.memory, test.away);
+    let seen = test.seen;
     drop(house);
     let left = processes::mentioning(&directory.to_string_lossy());
     if !left.is_empty() {
@@ -142,7 +152,7 @@ fn in_network(plan: &Plan, programs: &Programs) -> Result<Vec<String>, Failure> 
     if directory.exists() {
         ledger.fault(format!("{} is left behind", directory.display()));
     }
-    Ok(verdict(&ledger, &watch, &memory, &away))
+    Ok(report::verdict(&ledger, &watch, &seen))
 }
 
 /// What it runs on and with.
@@ -153,9 +163,7 @@ struct Test<'a> {
     watch: &'a Watch,
     admin: &'a Admin,
     fleet: Fleet,
-    memory: Memory,
-    /// How long it took after each kill until everybody was served again.
-    away: BTreeMap<Which, Duration>,
+    seen: Seen,
 }
 
 impl Test<'_> {
@@ -225,6 +233,7 @@ impl Test<'_> {
     /// The load, while memory is sampled and consoles are read.
     fn load(&mut self) -> Result<(), Failure> {
         let begin = Instant::now();
+        let before: BTreeMap<Which, Duration> = self.house.processor().collect();
         let mut audited = begin;
         loop {
             let done: usize = self.ledger.done().into_iter().sum();
@@ -236,7 +245,7 @@ impl Test<'_> {
                 break;
             }
             for (which, resident) in self.house.resident() {
-                self.memory.entry(which).or_default().push(resident);
+                self.seen.memory.entry(which).or_default().push(resident);
             }
             if audited.elapsed() >= AUDIT {
                 audited = Instant::now();
@@ -248,6 +257,12 @@ impl Test<'_> {
             }
             thread::sleep(self.plan.sample);
         }
+        for (which, processor) in self.house.processor() {
+            let before = before.get(&which).copied().unwrap_or_default();
+            self.seen.processor.insert(which, processor.saturating_sub(before));
+        }
+        self.seen.load = begin.elapsed();
+        self.seen.history = report::history(self.fleet.len(), self.plan.tick, self.seen.load);
         self.house.errors().into_iter().for_each(|error| self.ledger.fault(error));
         self.audit(false)
     }
@@ -280,7 +295,7 @@ impl Test<'_> {
         if let Some(mark) = marked {
             eventually(&served("an event"), || lock(&watch.events).contains(&mark).then_some(()))?;
         }
-        self.away.insert(which, ledger.close_window());
+        self.seen.away.insert(which, ledger.close_window());
         let before = ledger.done();
         eventually(&served("every client"), || {
             let now = ledger.done();
@@ -360,40 +375,6 @@ impl Test<'_> {
         panics.for_each(|line| self.ledger.fault(line));
         self.house.end()
     }
-}
-
-/// Prints what came of it; returns what is wrong.
-fn verdict(ledger: &Ledger, watch: &Watch, memory: &Memory, away: &BTreeMap<Which, Duration>) -> Vec<String> {
-    report::latencies(&ledger.times());
-    let mut wrong = report::memory(memory);
-    say("\n  killed under that load, served again after s");
-    for (which, took) in away {
-        let verdict = if *took <= RECOVERY { "met" } else { "MISSED" };
-        say(&format!(
-            "  {:<36} {:>8.1} <= {} {verdict}",
-            which.program(),
-            took.as_secs_f64(),
-            RECOVERY.as_secs()
-        ));
-        if *took > RECOVERY {
-            wrong.push(format!("{}: served again after {took:?}", which.program()));
-        }
-    }
-    say("");
-    for (what, count) in [
-        ("statistics", &watch.statistics),
-        ("scrapes", &watch.scrapes),
-        ("lines for the database", &watch.lines),
-        ("console lines followed", &watch.followed),
-        ("console lines that a kill took", &watch.taken),
-    ] {
-        say(&format!("  {what:<36} {:>8}", count.load(Ordering::Relaxed)));
-    }
-    say(&format!("  {:<36} {:>8}", "failures of the absence of a daemon", ledger.excused()));
-    let (count, faults) = ledger.faults();
-    say(&format!("  {:<36} {count:>8}", "faults"));
-    wrong.extend(faults);
-    wrong
 }
 
 fn unexpected(what: &str) -> Failure {

@@ -126,6 +126,9 @@ struct Load {
     /// how long the load lasts before the kills (30)
     #[argh(option, arg_name = "N", default = "30")]
     minutes: u64,
+    /// until the clients have done so many commands, instead
+    #[argh(option, arg_name = "N")]
+    commands: Option<usize>,
     /// how many unikernels there are (200)
     #[argh(option, arg_name = "N", default = "200")]
     guests: usize,
@@ -200,7 +203,9 @@ fn main() -> ExitCode {
         Command::Echo(Echo { socket }) => measure::echo(&socket),
         Command::MeasureDoor(MeasureDoor { rounds, count }) => measure_door::run(rounds, count),
         Command::MeasureTender(MeasureTender { rounds }) => measure_tender::run(rounds),
-        Command::Load(Load { minutes, guests, seed, debug }) => load::run(minutes, guests, seed, debug),
+        Command::Load(Load { minutes, commands, guests, seed, debug }) => {
+            load::run(&load::Wanted { minutes, commands, guests, seed, debug })
+        }
         Command::Links(Links {}) => links::run(),
         Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),
         Command::Pages(Pages { folder }) => pages::run(&folder),

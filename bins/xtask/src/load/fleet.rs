@@ -241,7 +241,7 @@ impl Fleet {
     }
 
     /// Waits until each has printed something after what was last read of it.
-    pub(super) fn check_alive(&mut self, socket: &Path) -> Result<(), Failure> {
+    pub(super) fn check_alive(&self, socket: &Path) -> Result<(), Failure> {
         for guest in self.guests.iter().filter(|guest| guest.form != Form::Pong) {
             let last = guest.last.map_or(0, |(last, _)| last);
             eventually(&format!("another line of {}", guest.name), || {

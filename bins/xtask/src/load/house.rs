@@ -1,6 +1,7 @@
 //! The host: its certificates, its daemons, and their ends.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::thread;
@@ -126,6 +127,11 @@ impl House {
         self.daemons.iter().map(|(which, daemon)| (*which, daemon.resident()))
     }
 
+    /// The time for which each daemon was on a processor.
+    pub(super) fn processor(&self) -> impl Iterator<Item = (Which, Duration)> {
+        self.daemons.iter().map(|(which, daemon)| (*which, processor(daemon.pid())))
+    }
+
     /// Daemons that ended of their own, with what they logged.
     pub(super) fn ended(&mut self) -> Vec<String> {
         let ended = self.daemons.iter_mut().filter_map(|(which, daemon)| {
@@ -156,4 +162,13 @@ impl House {
         }
         Ok(())
     }
+}
+
+/// The time for which all threads of a process were on a processor.
+fn processor(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    // The kernel tells them to programs in hundredths of a second, on every machine that this runs on.
+    Duration::from_millis(10 * ticks)
 }
