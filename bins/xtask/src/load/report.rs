@@ -11,9 +11,12 @@ use super::ledger::{Ledger, Times};
 use super::watch::Watch;
 use crate::measure::table::milliseconds;
 
-/// What a daemon may hold more in the last third of the time than in the second: pages that the C library's allocator
-/// keeps for what came at once, and buffers of connections that happened to be sampled.
-const SLACK: u64 = 1024;
+/// What the middle of all samples of the last third of the time may be above that of the second, in KiB: pages that the C
+/// library's allocator keeps.
+const SLACK: u64 = 512;
+/// What the most of the last third may be above that of the second, in KiB: the buffers of eight clients, of 256 KiB each,
+/// that happened to be sampled at once.
+const BURST: u64 = 2048;
 
 /// From a kill until everybody is served again: a database is looked for every ten seconds, and machines are busy.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -78,16 +81,28 @@ pub(super) fn verdict(ledger: &Ledger, watch: &Watch, seen: &Seen) -> Vec<String
     wrong
 }
 
-/// The most of the first, second and last third.
-fn thirds(samples: &[u64]) -> [u64; 3] {
+/// Of the samples of a third of the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Third {
+    middle: u64,
+    most: u64,
+}
+
+/// The first, the second and the last.
+fn thirds(samples: &[u64]) -> [Third; 3] {
     let third = samples.len().div_ceil(3).max(1);
-    let mut most = samples.chunks(third).map(|part| part.iter().copied().max().unwrap_or(0));
-    [0; 3].map(|_: u64| most.next().unwrap_or(0))
+    let mut all = samples.chunks(third).map(|part| {
+        let mut sorted = part.to_vec();
+        sorted.sort_unstable();
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(0);
+        Third { middle: at(sorted.len() / 2), most: at(sorted.len() - 1) }
+    });
+    [(); 3].map(|()| all.next().unwrap_or_default())
 }
 
 /// Whether memory does not grow, but for so much that has its reason.
-const fn is_flat([_, second, last]: [u64; 3], history: u64) -> bool {
-    last <= second + SLACK + history
+const fn is_flat([_, second, last]: [Third; 3], history: u64) -> bool {
+    last.middle <= second.middle + SLACK + history && last.most <= second.most + BURST + history
 }
 
 /// The smallest duration that so many of a hundred are not above; they are sorted.
@@ -124,21 +139,22 @@ pub(super) fn line(name: &str, times: &[Duration]) {
 /// Prints what daemons used; returns those that grow.
 fn held(seen: &Seen) -> Vec<String> {
     say(&format!(
-        "\n  {:<36} {:>8} {:>8} {:>8} {:>8}",
-        "resident KiB, the most of each third", "first", "second", "last", "cpu %"
+        "\n  {:<36} {:>8} {:>8} {:>8} {:>8}  cpu %",
+        "resident KiB, the middle of each third", "first", "second", "last", "most"
     ));
     let mut grown = Vec::new();
     for (which, samples) in &seen.memory {
-        let most = thirds(samples);
-        let [first, second, last] = most;
+        let thirds = thirds(samples);
+        let [first, second, last] = thirds.map(|third| third.middle);
+        let most = thirds.map(|third| third.most).into_iter().max().unwrap_or(0);
         let history = if *which == Which::Console { seen.history } else { 0 };
         let processor = seen.processor.get(which).copied().unwrap_or_default();
         let share = 100.0 * processor.as_secs_f64() / seen.load.as_secs_f64();
-        let (program, is_flat) = (which.program(), is_flat(most, history));
+        let (program, is_flat) = (which.program(), is_flat(thirds, history));
         let verdict = if is_flat { "flat" } else { "GROWS" };
-        say(&format!("  {program:<36} {first:>8} {second:>8} {last:>8} {share:>8.1} {verdict}"));
+        say(&format!("  {program:<36} {first:>8} {second:>8} {last:>8} {most:>8} {share:>6.1} {verdict}"));
         if !is_flat {
-            grown.push(format!("{program} grows: {second} KiB, then {last} KiB"));
+            grown.push(format!("{program} grows: {thirds:?}"));
         }
     }
     if seen.history > 0 {
@@ -168,10 +184,12 @@ mod tests {
 
     #[test]
     fn memory_is_flat_where_the_last_third_has_no_more_than_the_second() {
-        assert_eq!(thirds(&[1, 9, 2, 3, 5, 4]), [9, 3, 5]);
-        assert_eq!(thirds(&[1, 2, 3, 4]), [2, 4, 0]);
-        assert!(is_flat([9, 3, 3 + SLACK], 0) && !is_flat([9, 3, 4 + SLACK], 0));
-        assert!(is_flat([9, 3, 4 + SLACK], 1));
+        let third = |middle, most| Third { middle, most };
+        assert_eq!(thirds(&[1, 9, 2, 3, 5, 4, 7, 8, 6]), [third(2, 9), third(4, 5), third(7, 8)]);
+        assert_eq!(thirds(&[1, 2]), [third(1, 1), third(2, 2), third(0, 0)]);
+        let is_flat = |middle, most| is_flat([third(0, 0), third(3, 9), third(middle, most)], 1);
+        assert!(is_flat(4 + SLACK, 10 + BURST));
+        assert!(!is_flat(5 + SLACK, 9) && !is_flat(3, 11 + BURST));
     }
 
     #[test]
