@@ -142,9 +142,14 @@ fn in_network(plan: &Plan, programs: &Programs) -> Result<Vec<String>, Failure> 
     let mut test =
         Test { plan, house: &mut house, ledger: &ledger, watch: &watch, admin: &admin, fleet, seen };
     test.head(&created);
-    test.run(clients?, &listener, database)?;
+    let result = test.run(clients?, &listener, database);
     let seen = test.seen;
     drop(house);
+    if let Err(failure) = result {
+        // What was wrong before may be why.
+        let (_, faults) = ledger.faults();
+        return Err(unexpected(&[faults, vec![failure.to_string()]].concat().join("\n")));
+    }
     let left = processes::mentioning(&directory.to_string_lossy());
     if !left.is_empty() {
         ledger.fault(format!("processes are left behind: {left:?}"));
@@ -221,9 +226,6 @@ impl Test<'_> {
                 .and_then(|()| Which::ALL.into_iter().try_for_each(|which| self.kill(which, &mut prober)));
             prober.leave(ledger);
             ledger.end_work();
-            if killed.is_err() {
-                ledger.end_all();
-            }
             killed
         })?;
         clients.push(prober);

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use albatross_e2e::PATIENCE;
 use albatross_e2e::raw::Raw;
 use albatross_proto::{BlockCommand, Command, Int, Payload, Policy, PolicyCommand, Success, Wire};
 
@@ -126,7 +127,7 @@ impl Admin {
         command: &dyn Fn() -> Command<'static>,
         ledger: &Ledger,
     ) {
-        let mut is_repeated = false;
+        let (begun, mut is_repeated) = (Instant::now(), false);
         loop {
             let began = Instant::now();
             let answer = local(&self.socket, name, command());
@@ -143,7 +144,7 @@ impl Admin {
                     }
                     return;
                 }
-                None if ledger.is_all_over() => return,
+                None if begun.elapsed() > PATIENCE => return,
                 None => is_repeated = true,
             }
             thread::sleep(PAUSE);

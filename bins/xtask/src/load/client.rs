@@ -29,6 +29,8 @@ const BLOCK: &str = "disk";
 const NOT_RUNNING: &str = "is not running";
 /// What is sent at a time, in octets, as the client of the OCaml implementation does at most.
 const CHUNK: usize = 64 * 1024;
+/// How often a client that is to end tries to destroy its unikernel.
+const TRIES: usize = 3;
 /// What is set and dumped, in octets: all of the device.
 const CONTENT: usize = 1 << 20;
 /// The longest file of certificates or of a key.
@@ -131,8 +133,10 @@ impl Client {
 
     /// Destroys its unikernel.
     pub(super) fn leave(&mut self, ledger: &Ledger) {
-        while self.unikernel != There::No && !ledger.is_all_over() {
-            self.one(Kind::Destroy, ledger);
+        for _ in 0..TRIES {
+            if self.unikernel != There::No {
+                self.one(Kind::Destroy, ledger);
+            }
         }
     }
 

@@ -111,7 +111,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
-/// Prints what the columns of [`line`] are.
+/// Prints what the columns of [`line()`] are.
 pub(super) fn head() {
     say(&format!(
         "\n  {:<36} {:>8} {:>8} {:>8} {:>8} {:>8}",

@@ -11,7 +11,7 @@ fn nothing_is_lost_under_load_when_daemons_are_killed() {
     let plan = Plan {
         guests: 12,
         clients: 3,
-        work: Work::Commands(400),
+        work: Work::Commands(250),
         seed: 1,
         tick: Duration::from_millis(250),
         sample: Duration::from_millis(100),
