@@ -269,8 +269,9 @@ impl Test<'_> {
         self.audit(false)
     }
 
-    /// Each guest runs where it was started, and its console is whole.
+    /// Each guest runs where it was started, its console is whole, policies and block devices are as acknowledged.
     fn audit(&mut self, is_new: bool) -> Result<(), Failure> {
+        self.admin.check(self.ledger)?;
         self.fleet.check_processes(&self.house.host, self.ledger)?;
         self.fleet.check_consoles(&self.house.host.socket("console"), is_new, self.ledger)
     }
@@ -298,6 +299,7 @@ impl Test<'_> {
             eventually(&served("an event"), || lock(&watch.events).contains(&mark).then_some(()))?;
         }
         self.seen.away.insert(which, ledger.close_window());
+        self.admin.check(ledger)?;
         let before = ledger.done();
         eventually(&served("every client"), || {
             let now = ledger.done();
@@ -308,7 +310,6 @@ impl Test<'_> {
 
     /// All that was acknowledged is there; nobody works any more.
     fn check(&mut self) -> Result<(), Failure> {
-        self.admin.check(self.ledger)?;
         self.fleet.check_network()?;
         self.fleet.check_alive(&self.house.host.socket("console"))?;
         self.audit(false)?;

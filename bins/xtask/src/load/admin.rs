@@ -15,9 +15,10 @@ use super::ledger::{Kind, Ledger, lock};
 
 /// Where all of it is.
 pub(super) const PATH: &str = "adm";
-/// How many policies and how many block devices there are.
-const POLICIES: u32 = 16;
-const BLOCKS: u32 = 8;
+/// How many policies and how many block devices there are: so many that some seconds pass before one is changed again, and
+/// one that was lost is missed.
+const POLICIES: u32 = 128;
+const BLOCKS: u32 = 32;
 /// Memory of the first policy, in MB: the least that one may have.
 const MEMORY: u32 = 17;
 /// From one command to the next.
@@ -66,12 +67,14 @@ struct State {
 /// Changes one after the other, and remembers what was acknowledged.
 pub(super) struct Admin {
     socket: PathBuf,
+    /// Held while something is changed or compared.
+    turn: Mutex<()>,
     state: Mutex<State>,
 }
 
 impl Admin {
     pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket, state: Mutex::default() }
+        Self { socket, turn: Mutex::default(), state: Mutex::default() }
     }
 
     /// Works until there is to be no more work.
@@ -90,6 +93,7 @@ impl Admin {
 
     /// Gives a path another policy; returns what the event log says of it.
     pub(super) fn change_policy(&self, name: &str, memory: u32, ledger: &Ledger) -> String {
+        let _turn = lock(&self.turn);
         let policy = Policy {
             cpuids: [Int::ZERO].into(),
             unikernels: Int::ONE,
@@ -106,6 +110,7 @@ impl Admin {
     }
 
     fn change_block(&self, number: u32, ledger: &Ledger) {
+        let _turn = lock(&self.turn);
         let name = format!("{PATH}:b{number}");
         let is_there = lock(&self.state).blocks.contains(&name);
         if is_there {
@@ -153,6 +158,7 @@ impl Admin {
 
     /// What albatrossd has is what was acknowledged.
     pub(super) fn check(&self, ledger: &Ledger) -> Result<(), albatross_e2e::Failure> {
+        let _turn = lock(&self.turn);
         let state = lock(&self.state);
         let failed = |error| albatross_e2e::Failure::io("ask", &self.socket, error);
         let ask = |command: Command<'_>| {
