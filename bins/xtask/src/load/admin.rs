@@ -176,8 +176,13 @@ impl Admin {
             .iter()
             .map(|(name, policy)| (absolute(name), u32::try_from(policy.memory.get()).unwrap_or(0)))
             .collect();
-        if policies != state.policies {
-            ledger.fault(format!("policies are {policies:?}, acknowledged were {:?}", state.policies));
+        let all: BTreeSet<&String> = policies.keys().chain(state.policies.keys()).collect();
+        for name in all {
+            let (now, acknowledged) = (policies.get(name), state.policies.get(name));
+            if now != acknowledged {
+                ledger
+                    .fault(format!("{name}: the policy has {now:?} MB, acknowledged were {acknowledged:?}"));
+            }
         }
         let frame = ask(Command::Block(BlockCommand::Info))?;
         let Ok(Wire { payload: Payload::Success(Success::BlockDevices(blocks)), .. }) = Wire::decode(&frame)
@@ -186,8 +191,9 @@ impl Admin {
             return Ok(());
         };
         let blocks: BTreeSet<String> = blocks.iter().map(|(name, _)| absolute(name)).collect();
-        if blocks != state.blocks {
-            ledger.fault(format!("block devices are {blocks:?}, acknowledged were {:?}", state.blocks));
+        for name in blocks.symmetric_difference(&state.blocks) {
+            let is = if blocks.contains(name) { "is" } else { "is not" };
+            ledger.fault(format!("{name}: this block device {is} there, otherwise was acknowledged"));
         }
         Ok(())
     }
