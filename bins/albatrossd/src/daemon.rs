@@ -16,6 +16,7 @@ use albatross_core::vmmd::{
 };
 use albatross_driver::listener::{self, Listener};
 use albatross_driver::logging::{self, Logger};
+use albatross_driver::notify::Notifier;
 use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
 use albatross_driver::signals::{Signal, Signals};
@@ -110,6 +111,7 @@ pub(crate) fn run(
         log,
     };
     albatross_driver::sys::give_memory_back();
+    Notifier::connect(log).ready(log);
     daemon.serve()
 }
 

@@ -12,6 +12,7 @@
 //! | [`signals`] | SIGTERM and others as readiness |
 //! | [`lines`] | a connection that lines are written to |
 //! | [`timer`] | deadlines, and how long to wait: for ever where there is none |
+//! | [`notify`] | systemd is told when a daemon serves |
 //! | [`logging`] | levels, `PROG: [WARNING] text`, syslog |
 //! | [`escape`] | text from elsewhere, made harmless for terminals and logs |
 //! | [`options`] | command lines on argh: every usual form, exit code 124 for mistakes |
@@ -54,6 +55,7 @@ pub mod event;
 pub mod lines;
 pub mod listener;
 pub mod logging;
+pub mod notify;
 pub mod options;
 pub mod server;
 pub mod signals;
