@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use albatross_core::influx::Address;
 use albatross_driver::argh;
 use albatross_driver::options::Program;
-use albatross_driver::{listener, server::Server, signals::Signals, sys};
+use albatross_driver::{listener, notify::Notifier, server::Server, signals::Signals, sys};
 use albatross_report::Report;
 
 use fifos::Fifos;
@@ -58,5 +58,6 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     }
     server.listen(listener::open(&common, "console", log)?, host::MAX_FRAME)?;
     let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
+    Notifier::connect(log).ready(log);
     Host::new(server, fifos, options.max_subscribers, log).run(report)
 }

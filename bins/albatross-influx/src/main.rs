@@ -14,7 +14,7 @@ use albatross_core::influx::{Address, Forwarder};
 use albatross_driver::argh;
 use albatross_driver::lines::Lines;
 use albatross_driver::options::Program;
-use albatross_driver::{listener, server::Server, signals::Signals, sys};
+use albatross_driver::{listener, notify::Notifier, server::Server, signals::Signals, sys};
 use albatross_proto::Name;
 
 use host::Host;
@@ -49,8 +49,10 @@ fn main() -> ExitCode {
 fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {
     let common = options.common();
     let mut server = Server::new(Signals::termination()?)?;
+    let notifier = Notifier::connect(log);
     Confinement { read: None, connect: Some(options.influx.0.port()) }.begin(log)?;
     let database = Lines::new(options.influx.0, server.token());
     let forwarder = Forwarder::new(options.name.clone(), !options.no_drop_path);
+    notifier.ready(log);
     Host::new(forwarder, server, database, listener::socket_path(&common.tmpdir, "stat"), log).run()
 }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use albatross_driver::argh;
 use albatross_driver::logging::Logger;
 use albatross_driver::options::Program;
-use albatross_driver::{listener, server::Server, signals::Signals, sys};
+use albatross_driver::{listener, notify::Notifier, server::Server, signals::Signals, sys};
 
 use files::Files;
 use host::Host;
@@ -92,5 +92,6 @@ fn run(common: &albatross_driver::options::Common, logfile: PathBuf, log: &Logge
     let (files, end) = Files::open(logfile, log)?;
     server.listen(listener::open(common, "log", log)?, host::MAX_FRAME)?;
     sys::give_memory_back();
+    Notifier::connect(log).ready(log);
     Host::new(server, files, end, log).run()
 }

@@ -15,7 +15,7 @@ use albatross_confine::Confinement;
 use albatross_core::metrics::Exporter;
 use albatross_driver::argh;
 use albatross_driver::options::Program;
-use albatross_driver::{listener, server::Server, signals::Signals, sys};
+use albatross_driver::{listener, notify::Notifier, server::Server, signals::Signals, sys};
 use albatross_proto::Name;
 
 use clients::Clients;
@@ -65,7 +65,9 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     };
     log.info(format_args!("listening on {}", listener.local_addr()?));
     let clients = Clients::new(listener, &mut server)?;
+    let notifier = Notifier::connect(log);
     Confinement::default().begin(log)?;
     let exporter = Exporter::new(options.name.clone(), VERSION);
+    notifier.ready(log);
     Host::new(exporter, server, clients, listener::socket_path(&common.tmpdir, "stat"), log).run()
 }

@@ -19,7 +19,7 @@ use albatross_core::influx::Address;
 use albatross_core::stats::Stats;
 use albatross_driver::argh;
 use albatross_driver::options::Program;
-use albatross_driver::{listener, server::Server, signals::Signals, sys};
+use albatross_driver::{listener, notify::Notifier, server::Server, signals::Signals, sys};
 use albatross_report::Report;
 
 use host::Host;
@@ -66,8 +66,10 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     server.listen(listener::open(&common, "stat", log)?, host::MAX_FRAME)?;
     let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
     let connect = options.influx.map(|to| to.0.port());
+    let notifier = Notifier::connect(log);
     Confinement { read: Some(Path::new("/proc")), connect }.begin(log)?;
     let stats = Stats::new(Duration::from_secs(options.interval.into()), processes.units());
     let vmmd = listener::socket_path(&common.tmpdir, "vmmd");
+    notifier.ready(log);
     Host::new(stats, server, processes, vmmd, log).run(report)
 }

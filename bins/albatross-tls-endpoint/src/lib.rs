@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use albatross_core::endpoint::Judge;
 use albatross_driver::logging::Logger;
-use albatross_driver::{signals::Signals, sys};
+use albatross_driver::{notify::Notifier, signals::Signals, sys};
 use mio::net::TcpListener;
 
 use arguments::{Door, Plan};
@@ -65,12 +65,15 @@ fn run(plan: Plan, log: &Logger) -> Result<(), Box<dyn Display>> {
     let acceptor = files::acceptor(judge, &chain, key, &files.key).map_err(boxed)?;
     let serves = open(&door, log).map_err(boxed)?;
     memory::forget_the_start();
+    let notifier = Notifier::connect(log);
     // Everything is open that is needed, but the daemons' sockets.
     Confinement { user, lists: lists.as_ref().map(Lists::directory) }.begin(log).map_err(boxed)?;
     if let Serves::All(listener) = &serves {
         said(listener, log);
     }
-    Endpoint::new(serves, signals, acceptor, lists, common.tmpdir, log).map_err(boxed)?.run().map_err(boxed)
+    let endpoint = Endpoint::new(serves, signals, acceptor, lists, common.tmpdir, log).map_err(boxed)?;
+    notifier.ready(log);
+    endpoint.run().map_err(boxed)
 }
 
 fn open(door: &Door, log: &Logger) -> std::io::Result<Serves> {

@@ -17,6 +17,7 @@ use albatross_core::vmmd::{
 use albatross_driver::clock::wall_clock;
 use albatross_driver::listener::{self, Listener};
 use albatross_driver::logging::Logger;
+use albatross_driver::notify::Notifier;
 use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
 use albatross_driver::signals::{Signal, Signals};
@@ -111,6 +112,7 @@ pub(crate) fn run(
         log,
     };
     albatross_driver::sys::give_memory_back();
+    Notifier::connect(log).ready(log);
     daemon.serve()
 }
 

@@ -14,6 +14,7 @@
 //! | [`lines`] | a connection that lines are written to |
 //! | [`clock`] | the time of day |
 //! | [`timer`] | deadlines, and how long to wait: for ever where there is none |
+//! | [`notify`] | systemd is told when a daemon serves |
 //! | [`logging`] | levels, `PROG: [WARNING] text`, syslog |
 //! | [`escape`] | text from elsewhere, made harmless for terminals and logs |
 //! | [`options`] | command lines on argh: every usual form, exit code 124 for mistakes |
@@ -57,6 +58,7 @@ pub mod event;
 pub mod lines;
 pub mod listener;
 pub mod logging;
+pub mod notify;
 pub mod options;
 pub mod server;
 pub mod signals;

@@ -7,11 +7,13 @@
     reason = "a test stops at the first surprise"
 )]
 
+use std::fs;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use albatross_e2e::run::run;
-use albatross_e2e::{Host, Pki, Programs, eventually, processes};
+use albatross_e2e::run::{PATIENCE, run};
+use albatross_e2e::{Daemon, Host, Pki, Programs, eventually, processes};
 
 fn running(host: &Host) -> Vec<String> {
     let finished = host.client(&["--json", "info"]).unwrap().assert(0, "");
@@ -146,7 +148,48 @@ fn with_endpoint() -> (Host, Pki) {
 }
 
 fn pids(host: &Host) -> Vec<i32> {
-    host.daemons().map(albatross_e2e::Daemon::pid).collect()
+    host.daemons().map(Daemon::pid).collect()
+}
+
+/// With `Type=notify` in their units systemd takes them for started when they say so.
+#[test]
+fn every_daemon_tells_systemd_when_it_serves() {
+    let programs = Programs::for_tests().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["util", "fifo", "db"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let pki = Pki::generate(programs, &at("pki")).unwrap();
+    let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
+    let (db, log) = (text(at("db")), text(at("events")));
+    let [ca, certificate, key] = pki.server().map(text);
+    let daemons: [(&str, Option<&str>, &[&str]); 7] = [
+        ("albatross-console", Some("console"), &[]),
+        ("albatross-log", Some("log"), &["--logfile", &log]),
+        ("albatrossd", Some("vmmd"), &["--dbdir", &db]),
+        ("albatross-stats", Some("stat"), &[]),
+        ("albatross-influx", None, &["--influx", "127.0.0.1:1"]),
+        ("albatross-metrics", None, &["--port", "0"]),
+        ("albatross-tls-endpoint", None, &["--ip", "127.0.0.1", "--port", "0", &ca, &certificate, &key]),
+    ];
+    for (name, socket, options) in daemons {
+        let path = at(&format!("{name}.notify"));
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut command = Command::new(programs.path(name));
+        command.arg("--tmpdir").arg(directory.path()).args(options).env("NOTIFY_SOCKET", &path);
+        let daemon = Daemon::start(name, command, &at(&format!("{name}.log"))).unwrap();
+        let mut told = [0; 64];
+        let length =
+            systemd.recv(&mut told).unwrap_or_else(|error| panic!("{name}: {error}; {}", daemon.log()));
+        assert_eq!(&told[..length], b"READY=1", "{name}");
+        if let Some(socket) = socket {
+            UnixStream::connect(at(&format!("util/{socket}.sock"))).unwrap();
+        }
+        let status = daemon.terminate().unwrap();
+        assert!(status.success(), "{name}: {status}");
+    }
 }
 
 /// No daemon wakes up unless something happens. How often is counted by the kernel.

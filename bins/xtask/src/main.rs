@@ -11,6 +11,7 @@
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
 //! | `systemd` | shows albatrossd as a unit of a real systemd, in a virtual machine |
+//! | `packages` | builds packages for Debian, and shows in a container that they install, upgrade and are removed |
 //! | `pages` | writes completions for shells and the manual page of the client |
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
 
@@ -21,6 +22,7 @@ mod load;
 mod measure;
 mod measure_door;
 mod measure_tender;
+mod packages;
 mod pages;
 mod papers;
 mod quickstart;
@@ -53,6 +55,7 @@ enum Command {
     Echo(Echo),
     Links(Links),
     Systemd(Systemd),
+    Packages(Packages),
     Pages(Pages),
     Fuzz(Fuzz),
     Api(Api),
@@ -157,6 +160,21 @@ struct Systemd {
     kvm: bool,
 }
 
+/// Builds packages for Debian into the folder packages of the target directory. Needs cargo-deb.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "packages")]
+struct Packages {
+    /// install, use, upgrade, remove and purge them in a container; needs root, systemd-nspawn and debootstrap
+    #[argh(switch)]
+    test: bool,
+    /// with --test: the release of Debian to show it on (that of this machine)
+    #[argh(option, arg_name = "NAME")]
+    suite: Option<String>,
+    /// with --test: in a virtual machine, which has a kernel of its own; needs qemu
+    #[argh(switch)]
+    machine: bool,
+}
+
 /// Writes completions for bash, zsh and fish and the manual page of the client, as they lie below /usr/share.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "pages")]
@@ -208,6 +226,7 @@ fn main() -> ExitCode {
         }
         Command::Links(Links {}) => links::run(),
         Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),
+        Command::Packages(Packages { test, suite, machine }) => packages::run(test, suite, machine),
         Command::Pages(Pages { folder }) => pages::run(&folder),
         Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {

@@ -20,18 +20,17 @@ use albatross_e2e::{Failure, Profile, Programs};
 /// How long the virtual machine may run. Emulated on a busy machine it takes some three minutes.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Programs that this runs, each with the package of Debian that has it.
-const NEEDED: [(&str, &str); 4] = [
-    ("debootstrap", "debootstrap"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("cpio", "cpio"),
-    ("strip", "binutils"),
-];
+const NEEDED: [(&str, &str); 2] = [("debootstrap", "debootstrap"), ("strip", "binutils")];
+const NEEDED_TO_RUN: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86"), ("cpio", "cpio")];
+const NEEDED_TO_CONTAIN: [(&str, &str); 1] = [("systemd-nspawn", "systemd-container")];
 /// The kernel for virtual machines: it needs no modules for what is shown.
 const KERNEL: &str = "linux-image-cloud-amd64";
 /// What the system has besides what every Debian has.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus";
-/// Units that wait for devices that there are none of.
-const MASKED: [&str; 2] = ["getty@.service", "serial-getty@.service"];
+/// Units that wait for devices that there are none of, and one that takes the console away.
+const MASKED: [&str; 3] = ["getty@.service", "serial-getty@.service", "console-getty.service"];
+/// Where an administrator's units are.
+const UNITS: &str = "etc/systemd/system";
 /// Directories that take room and that nobody reads there.
 const LEFT_OUT: [&str; 5] =
     ["./var/cache/apt", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/locale", "./usr/share/man"];
@@ -42,39 +41,112 @@ const FAILED: &str = "systemd-test: failed";
 /// Shows it on a system of the Debian release `suite`, or of that of this machine; with the machine's virtualization
 /// where `kvm` says so.
 pub(crate) fn run(suite: Option<String>, kvm: bool) -> Result<(), Failure> {
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        return Err(unexpected("systemd", format!("install {}, and run this again", missing.join(" "))));
-    }
-    let suite = suite.map_or_else(own_suite, Ok)?;
+    let machine = Machine::new(suite, "")?;
     let programs = Programs::build(Profile::Dev, false)?;
     run_to_end(
         cargo()
             .args(["build", "-p", "albatross-e2e", "--bin", "hostile", "--target-dir"])
             .arg(target_directory()),
     )?;
-    let directory = target_directory().join("systemd");
-    fs::create_dir_all(&directory).map_err(|error| Failure::io("make", &directory, error))?;
-    let kernel = kernel(&directory)?;
-    let system = directory.join(&suite);
-    if !system.is_dir() {
-        say(&format!("installing Debian {suite}"));
-        let unfinished = directory.join(format!("{suite}.new"));
-        _ = fs::remove_dir_all(&unfinished);
-        let mut command = Command::new("debootstrap");
-        command.args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite]).arg(&unfinished);
-        run_to_end(command.arg(mirror()?))?;
-        fs::rename(&unfinished, &system).map_err(|error| Failure::io("rename", &unfinished, error))?;
-    }
-    install(&programs, &system)?;
-    let image = directory.join(format!("{suite}.cpio"));
-    pack(&system, &image)?;
-    say(&format!("starting a virtual machine with Debian {suite}"));
-    boot(&kernel, &image, kvm)
+    machine.install(&files(&programs))?;
+    machine.run(kvm)
 }
 
-fn is_there(program: &str) -> bool {
+/// A system that is started with the files of a directory, and runs `opt/albatross/test`: in a virtual machine, or in a
+/// container.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    suite: String,
+    /// Where the kernel is kept, and systems.
+    directory: PathBuf,
+    system: PathBuf,
+}
+
+impl Machine {
+    /// One with Debian `suite`, or that of this machine. What is installed in one of another `suffix` is not there.
+    ///
+    /// # Errors
+    /// Where a program is missing that this needs, and where there is no such Debian.
+    pub(crate) fn new(suite: Option<String>, suffix: &str) -> Result<Self, Failure> {
+        need(&NEEDED)?;
+        let suite = suite.map_or_else(own_suite, Ok)?;
+        let directory = target_directory().join("systemd");
+        fs::create_dir_all(&directory).map_err(|error| Failure::io("make", &directory, error))?;
+        let system = directory.join(format!("{suite}{suffix}"));
+        if !system.is_dir() {
+            say(&format!("installing Debian {suite}"));
+            let unfinished = directory.join(format!("{suite}{suffix}.new"));
+            _ = fs::remove_dir_all(&unfinished);
+            let mut command = Command::new("debootstrap");
+            command.args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite]).arg(&unfinished);
+            run_to_end(command.arg(mirror()?))?;
+            fs::rename(&unfinished, &system).map_err(|error| Failure::io("rename", &unfinished, error))?;
+        }
+        Ok(Self { suite, directory, system })
+    }
+
+    /// The directory that its files are in.
+    pub(crate) fn system(&self) -> &Path {
+        &self.system
+    }
+
+    /// Puts files to where they are there, `init`, `opt/albatross/test` and `test.service` among them.
+    ///
+    /// # Errors
+    /// Where that cannot be done.
+    pub(crate) fn install(&self, files: &[(PathBuf, String)]) -> Result<(), Failure> {
+        install(files, &self.system)
+    }
+
+    /// Starts it as a virtual machine, waits for its end, and shows what it prints.
+    ///
+    /// # Errors
+    /// Where it does not start, or what is shown there fails.
+    pub(crate) fn run(&self, kvm: bool) -> Result<(), Failure> {
+        need(&NEEDED_TO_RUN)?;
+        let kernel = kernel(&self.directory)?;
+        let image = self.system.with_extension("cpio");
+        pack(&self.system, &image)?;
+        say(&format!("starting a virtual machine with Debian {}", self.suite));
+        boot(&kernel, &image, kvm)
+    }
+
+    /// The same as a container: with this machine's kernel, which may give it no controllers of control groups. What it
+    /// writes is gone afterwards.
+    ///
+    /// # Errors
+    /// Where it does not start, or what is shown there fails.
+    pub(crate) fn contain(&self) -> Result<(), Failure> {
+        need(&NEEDED_TO_CONTAIN)?;
+        say(&format!("starting a container with Debian {}", self.suite));
+        let mut command = Command::new("systemd-nspawn");
+        command.args([
+            "--quiet",
+            "--volatile=overlay",
+            "--register=no",
+            "--keep-unit",
+            "--console=read-only",
+        ]);
+        // With a network of its own it may make devices there.
+        command.args(["--private-network", &format!("--machine=albatross-{}", std::process::id())]);
+        command.arg("--directory").arg(&self.system).args(["--boot", "systemd.show_status=0"]);
+        // Control groups of version 2, whatever this machine uses itself.
+        watch(command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1"))
+    }
+}
+
+/// Says what is to be installed for programs that are not there.
+fn need(programs: &[(&str, &str)]) -> Result<(), Failure> {
+    let missing: Vec<&str> =
+        programs.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(unexpected("systemd", format!("install {}, and run this again", missing.join(" "))))
+    }
+}
+
+pub(crate) fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
@@ -125,16 +197,15 @@ fn find_kernel(place: &Path) -> Option<PathBuf> {
     files.into_iter().find(|path| path.to_string_lossy().contains("/vmlinuz-"))
 }
 
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = fs::read_dir(directory).and_then(|all| all.map(|entry| Ok(entry?.path())).collect());
     entries.map_err(|error| Failure::io("read", directory, error))
 }
 
-/// Puts programs, units and the test to where they are there.
-fn install(programs: &Programs, system: &Path) -> Result<(), Failure> {
+/// Programs, units and the test, with where they are there.
+fn files(programs: &Programs) -> Vec<(PathBuf, String)> {
     let (packaging, here) = (workspace().join("packaging"), workspace().join("bins/xtask/systemd"));
     let hostile = target_directory().join("debug/hostile");
-    let units = "etc/systemd/system";
     let program = |name: &str| (programs.path(name), format!("usr/bin/{name}"));
     let mut all: Vec<(PathBuf, String)> =
         ["albatrossd", "albatross-console", "albatross-log", "albatross-stats", "albatross-client"]
@@ -145,7 +216,7 @@ fn install(programs: &Programs, system: &Path) -> Result<(), Failure> {
         (programs.guest("tick"), "opt/albatross/tick".to_owned()),
         (hostile, "opt/albatross/hostile".to_owned()),
         (here.join("test"), "opt/albatross/test".to_owned()),
-        (here.join("test.service"), format!("{units}/test.service")),
+        (here.join("test.service"), format!("{UNITS}/test.service")),
         (here.join("init"), "init".to_owned()),
         (packaging.join("sysusers.d/albatross.conf"), "usr/lib/sysusers.d/albatross.conf".to_owned()),
         (packaging.join("tmpfiles.d/albatross.conf"), "usr/lib/tmpfiles.d/albatross.conf".to_owned()),
@@ -153,16 +224,23 @@ fn install(programs: &Programs, system: &Path) -> Result<(), Failure> {
     for unit in [
         "albatrossd.service",
         "albatross-console.service",
+        "albatross-console.socket",
         "albatross-log.service",
+        "albatross-log.socket",
         "albatross-stats.service",
+        "albatross-stats.socket",
     ] {
         all.push((packaging.join("systemd").join(unit), format!("usr/lib/systemd/system/{unit}")));
     }
-    for (from, place) in all {
+    all
+}
+
+fn install(files: &[(PathBuf, String)], system: &Path) -> Result<(), Failure> {
+    for (from, place) in files {
         let to = system.join(place);
         let parent = to.parent().unwrap_or(system);
         fs::create_dir_all(parent).map_err(|error| Failure::io("make", parent, error))?;
-        fs::copy(&from, &to).map_err(|error| Failure::io("copy", &from, error))?;
+        fs::copy(from, &to).map_err(|error| Failure::io("copy", from, error))?;
         let is_program = fs::metadata(&to).is_ok_and(|it| it.permissions().mode() & 0o111 != 0);
         // The guest is what it is; of the others the names for debuggers are most of the size.
         if is_program && to.file_name().is_some_and(|name| name.to_string_lossy().starts_with("albatross")) {
@@ -173,7 +251,7 @@ fn install(programs: &Programs, system: &Path) -> Result<(), Failure> {
     for (target, link) in
         links.into_iter().chain([("../test.service", "multi-user.target.wants/test.service")])
     {
-        let link = system.join(units).join(link);
+        let link = system.join(UNITS).join(link);
         _ = fs::remove_file(&link);
         symlink(target, &link).map_err(|error| Failure::io("make", &link, error))?;
     }
@@ -190,7 +268,7 @@ fn pack(system: &Path, image: &Path) -> Result<(), Failure> {
     run_to_end(Command::new("bash").args(["-c", &script]).arg(image).current_dir(system))
 }
 
-/// Runs the virtual machine to its end, and shows what it prints.
+/// Runs a virtual machine.
 fn boot(kernel: &Path, image: &Path, kvm: bool) -> Result<(), Failure> {
     let mut command = Command::new("qemu-system-x86_64");
     command.args([
@@ -206,11 +284,17 @@ fn boot(kernel: &Path, image: &Path, kvm: bool) -> Result<(), Failure> {
     command.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot", "-serial", "stdio"]);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(image).arg("-append");
     command.arg("console=ttyS0 edd=off panic=-1 loglevel=4 systemd.show_status=0");
+    watch(&mut command)
+}
+
+/// Runs it to its end, and shows what it prints.
+fn watch(command: &mut Command) -> Result<(), Failure> {
+    let program = PathBuf::from(command.get_program());
     let mut machine = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| Failure::io("run", Path::new("qemu-system-x86_64"), error))?;
+        .map_err(|error| Failure::io("run", &program, error))?;
     let printed = machine.stdout.take().map(|printed| thread::spawn(move || show(printed)));
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline && !matches!(machine.try_wait(), Ok(Some(_))) {
@@ -220,7 +304,9 @@ fn boot(kernel: &Path, image: &Path, kvm: bool) -> Result<(), Failure> {
     match printed.and_then(|shown| shown.join().ok()).flatten() {
         Some(true) => Ok(()),
         Some(false) => Err(unexpected("the test", "see above what failed".to_owned())),
-        None => Err(unexpected("the virtual machine", format!("no result within {PATIENCE:?}, see above"))),
+        None => {
+            Err(unexpected(&program.to_string_lossy(), format!("no result within {PATIENCE:?}, see above")))
+        }
     }
 }
 
@@ -239,13 +325,13 @@ fn show(printed: impl std::io::Read) -> Option<bool> {
     passed
 }
 
-fn output(command: &mut Command) -> Result<String, Failure> {
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     let program = PathBuf::from(command.get_program());
     let output = command.output().map_err(|error| Failure::io("run", &program, error))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn run_to_end(command: &mut Command) -> Result<(), Failure> {
+pub(crate) fn run_to_end(command: &mut Command) -> Result<(), Failure> {
     let program = PathBuf::from(command.get_program());
     let status =
         command.stdin(Stdio::null()).status().map_err(|error| Failure::io("run", &program, error))?;
@@ -256,11 +342,11 @@ fn run_to_end(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-fn unexpected(command: &str, what: String) -> Failure {
+pub(crate) fn unexpected(command: &str, what: String) -> Failure {
     Failure::Unexpected { command: command.to_owned(), what }
 }
 
 #[expect(clippy::print_stdout, reason = "it talks to a person")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
