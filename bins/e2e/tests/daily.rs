@@ -24,13 +24,17 @@ mod typed;
 use typed::{Shell, new_system, wait_for};
 
 /// Commands that are not typed here, and where they are run.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     // On a terminal.
     ("albatross-client top", "bins/e2e/tests/top.rs"),
     // With a build server.
     ("albatross-client update", "bins/albatross-client/tests/update.rs"),
-    // By a user and a group of the system.
-    ("install ", "bins/xtask/systemd/test"),
+    // On a system of its own, which has systemd, the packages, and their users.
+    ("dpkg -i", "bins/xtask/packages/test"),
+    ("adduser ", "bins/xtask/packages/test"),
+    ("systemctl enable", "bins/xtask/packages/test"),
+    ("install -m", "bins/xtask/packages/test"),
+    ("install -d", "bins/xtask/packages/test"),
     ("1025 stream tcp", "bins/albatross-tls-endpoint/tests/inetd.rs"),
     ("cargo xtask quickstart", ".ci/run"),
     ("cargo xtask test", ".ci/run"),
