@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {
     let common = options.common();
     let mut server = Server::new(Signals::termination()?)?;
-    Confinement { read: None, connect: Some(options.influx.0.port()) }.begin(log)?;
+    Confinement { connect: Some(options.influx.0.port()), ..Confinement::default() }.begin(log)?;
     let database = Lines::new(options.influx.0, server.token());
     let forwarder = Forwarder::new(options.name.clone(), !options.no_drop_path);
     Host::new(forwarder, server, database, listener::socket_path(&common.tmpdir, "stat"), log).run()
