@@ -475,11 +475,13 @@ impl Host {
         if self.gathering.link.as_ref().is_none_or(|link| !link.answered) {
             return self.broke("the statistics daemon has not found albatrossd again");
         }
+        // Of what it was told anew and could not open it may have what it had before.
+        let is_told = |name: &Name| !self.gathering.refused.contains(name);
+        let known = self.gathering.known.iter().filter(|(name, _)| is_told(name));
         let known: BTreeMap<&Name, u32> =
-            self.gathering.known.iter().map(|(name, id)| (name, self.gathering.watched[id].pid)).collect();
-        let is_told = |(_, name): &(&u32, &Name)| !self.gathering.refused.contains(*name);
-        let running: BTreeMap<&Name, u32> =
-            self.statistics.running.iter().filter(is_told).map(|(pid, name)| (name, *pid)).collect();
+            known.map(|(name, id)| (name, self.gathering.watched[id].pid)).collect();
+        let running = self.statistics.running.iter().filter(|(_, name)| is_told(name));
+        let running: BTreeMap<&Name, u32> = running.map(|(pid, name)| (name, *pid)).collect();
         if known != running {
             let text = format!("the statistics daemon watches {known:?}, there run {running:?}");
             self.broke(text);
