@@ -330,36 +330,37 @@ impl Stats {
         }
     }
 
-    /// All processes were read: what is gone is dropped, what is there is sent.
-    fn gathered(&mut self, now: Duration, all: Vec<(WatchId, Gathered)>) {
-        let mut all: HashMap<WatchId, Gathered> = all.into_iter().collect();
+    /// All processes were read: what is there is sent, what is gone is dropped.
+    fn gathered(&mut self, now: Duration, mut all: Vec<(WatchId, Gathered)>) {
+        all.sort_unstable_by_key(|(watch, _)| *watch);
         let mut figures = Vec::with_capacity(all.len());
         let mut gone = Vec::new();
         for (name, watched) in &self.watched {
-            let Some(gathered) = all.remove(&watched.watch) else { continue };
+            let found = all.binary_search_by_key(&watched.watch, |(watch, _)| *watch);
+            let Some((_, gathered)) = found.ok().and_then(|at| all.get_mut(at)) else { continue };
             match gathered.usage.filter(|usage| usage.start == watched.start) {
                 Some(usage) => {
-                    figures.push((name.clone(), statistics(watched, &usage, gathered.interfaces)));
+                    let interfaces = std::mem::take(&mut gathered.interfaces);
+                    figures.push((name, Some(statistics(watched, &usage, interfaces))));
                 }
                 None => gone.push((name.clone(), watched.pid)),
             }
         }
-        for (name, pid) in gone {
-            self.drop_watched(&name);
-            self.outputs.push(Output::Log(Notice::Gone(name, pid)));
-        }
-        let mut ready: BTreeMap<Name, Vec<ClientId>> = BTreeMap::new();
-        for (client, subscriber) in &mut self.subscribers {
+        drop(all);
+        let mut ready: BTreeMap<&Name, Vec<ClientId>> = BTreeMap::new();
+        for (client, subscriber) in &self.subscribers {
             if subscriber.pending == 0 {
-                ready.entry(subscriber.name.clone()).or_default().push(*client);
+                ready.entry(&subscriber.name).or_default().push(*client);
             }
         }
+        let mut sent = Vec::new();
         for (subscribed, to) in ready {
-            let frames;
-            (frames, figures) = messages_for(&subscribed, figures);
-            if frames.is_empty() {
-                continue;
+            let frames = messages_for(subscribed, &mut figures, self.octets);
+            if !frames.is_empty() {
+                sent.push((to, frames));
             }
+        }
+        for (to, frames) in sent {
             for client in &to {
                 if let Some(subscriber) = self.subscribers.get_mut(client) {
                     subscriber.pending = frames.len();
@@ -368,41 +369,50 @@ impl Stats {
             }
             self.outputs.push(Output::Send { to, frames });
         }
+        for (name, pid) in gone {
+            self.drop_watched(&name);
+            self.outputs.push(Output::Log(Notice::Gone(name, pid)));
+        }
     }
 }
 
 /// What is told of a process.
-fn statistics(watched: &Watched, usage: &Usage, interfaces: Vec<Option<IfData>>) -> Payload<'static> {
+fn statistics(watched: &Watched, usage: &Usage, interfaces: Vec<Option<IfData>>) -> Box<Statistics> {
     let interfaces = watched.bridges.iter().zip(interfaces);
     let interfaces = interfaces.filter_map(|(bridge, data)| Some(IfData { bridge: bridge.clone(), ..data? }));
     let mut memory = usage.memory;
     memory.start = watched.started;
-    Payload::Data(Data::Statistics(Box::new(Statistics {
+    Box::new(Statistics {
         rusage: usage.rusage,
         interfaces: interfaces.collect(),
         // Of bhyve's virtual machines, which are FreeBSD's.
         vmm: None,
         kinfo_mem: Some(memory),
-    })))
+    })
 }
 
-/// What is told, and of whom.
-type Figures = Vec<(Name, Payload<'static>)>;
+/// What is told of whom: taken out while it is made a message, and put back.
+type Figures<'a> = (&'a Name, Option<Box<Statistics>>);
 
-/// The messages for who subscribed to this name, one after the other, and the figures back.
-fn messages_for(subscribed: &Name, figures: Figures) -> (Vec<u8>, Figures) {
+/// The messages for who subscribed to this name, one after the other; those of all are at most so many octets.
+fn messages_for(subscribed: &Name, figures: &mut [Figures<'_>], most: usize) -> Vec<u8> {
+    let is_path = subscribed.label().is_none();
     let mut frames = Vec::new();
-    let mut append = |(name, mut payload): (Name, Payload<'static>)| {
-        let is_meant = subscribed.label().is_none() || *subscribed == name;
-        if let Some(relative) = name.relative_to(subscribed.path()).filter(|_| is_meant) {
-            let message = Wire::new(Header::new(0, relative), payload);
-            append_frame(&mut frames, &message);
-            payload = message.payload;
+    for (name, statistics) in figures {
+        let is_meant = is_path || subscribed == *name;
+        let Some(relative) = name.relative_to(subscribed.path()).filter(|_| is_meant) else { continue };
+        if is_path && frames.capacity() == 0 {
+            // What of it is not written to is not taken.
+            frames.reserve_exact(most);
         }
-        (name, payload)
-    };
-    let figures = figures.into_iter().map(&mut append).collect();
-    (frames, figures)
+        let Some(taken) = statistics.take() else { continue };
+        let message = Wire::new(Header::new(0, relative), Payload::Data(Data::Statistics(taken)));
+        append_frame(&mut frames, &message);
+        if let Payload::Data(Data::Statistics(taken)) = message.payload {
+            *statistics = Some(taken);
+        }
+    }
+    frames
 }
 
 fn octets_of(text: &Text) -> usize {

@@ -11,7 +11,7 @@ pub const RING_LINES: usize = 1024;
 /// The newest [`RING_LINES`] lines, each with the time it was read at.
 ///
 /// The octets of all lines stand in one buffer, so that a line costs its octets and 16 more: 1024 lines
-/// of 30 octets take about 48 KiB, of the longest 540 KiB (and at most a quarter more while it grows).
+/// of 30 octets take about 48 KiB, of the longest 540 KiB (and at most an eighth more, as it grows by that).
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     /// Oldest first. Invariant: at most [`RING_LINES`].
@@ -40,7 +40,7 @@ impl Ring {
         let needed = self.octets.len() + line.len();
         if needed > self.octets.capacity() {
             // Not doubled: a ring full of lines stays at about its size for ever.
-            self.octets.reserve_exact(line.len() + needed / 4);
+            self.octets.reserve_exact(line.len() + needed / 8);
         }
         self.octets.extend(line);
         self.lines.push_back(Line { millis: time.unix_millis(), length });
@@ -117,7 +117,7 @@ mod tests {
             ring.push(at(0), &[b'x'; 524]);
         }
         assert_eq!(ring.octets.len(), RING_LINES * 524);
-        assert!(ring.octets.capacity() < RING_LINES * 524 * 5 / 4 + 1024);
+        assert!(ring.octets.capacity() < RING_LINES * 524 * 9 / 8 + 1024);
         assert_eq!(size_of::<Line>(), 16);
     }
 }

@@ -95,35 +95,19 @@ impl Usage {
 
     /// `KEY:\tVALUE`, one a line; sizes in KiB.
     fn read_status(&mut self, status: &[u8], units: Units) -> Result<(), UsageError> {
-        let mut sizes: [Option<i64>; 6] = [None; 6];
-        let [peak, size, resident, data, stack, text] = &mut sizes;
-        let (mut willing, mut unwilling) = (None, None);
-        for line in status.split(|octet| *octet == b'\n') {
-            // Of some sixty lines these are eight.
-            if !matches!(line.first(), Some(b'V' | b'v' | b'n')) {
-                continue;
-            }
-            let Some(colon) = line.iter().position(|octet| *octet == b':') else { continue };
-            let (key, value) = line.split_at(colon);
-            let place = match key {
-                b"VmHWM" => &mut *peak,
-                b"VmSize" => &mut *size,
-                b"VmRSS" => &mut *resident,
-                b"VmData" => &mut *data,
-                b"VmStk" => &mut *stack,
-                b"VmExe" => &mut *text,
-                b"voluntary_ctxt_switches" => &mut willing,
-                b"nonvoluntary_ctxt_switches" => &mut unwilling,
-                _ => continue,
-            };
-            let value = value.get(1..).unwrap_or_default().trim_ascii();
-            *place = value.split(u8::is_ascii_whitespace).next().and_then(number_in);
-        }
+        let keys: [&[u8]; 6] = [b"VmHWM", b"VmSize", b"VmRSS", b"VmData", b"VmStk", b"VmExe"];
+        let mut sizes = [None; 6];
+        find(status.split(is_end_of_line), keys, &mut sizes);
+        // They are the last ones: of some sixty lines half need not be looked at.
+        let keys: [&[u8]; 2] = [b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches"];
+        let mut switches = [None; 2];
+        find(status.rsplit(is_end_of_line), keys, &mut switches);
         // One without memory is ending.
         let [Some(peak), Some(size), Some(resident), Some(data), Some(stack), Some(text)] = sizes else {
             return Err(UsageError::Ended);
         };
         self.rusage.maxrss = peak;
+        let [willing, unwilling] = switches;
         self.rusage.nvcsw = willing.ok_or(UsageError::Missing("voluntary_ctxt_switches"))?;
         self.rusage.nivcsw = unwilling.ok_or(UsageError::Missing("nonvoluntary_ctxt_switches"))?;
         let octets = |kib: i64| kib.saturating_mul(1024);
@@ -135,6 +119,33 @@ impl Usage {
         self.memory.ssize = pages(stack);
         Ok(())
     }
+}
+
+/// Looks through lines for the values of these keys, until it has them all.
+fn find<'a, const N: usize>(
+    lines: impl Iterator<Item = &'a [u8]>,
+    keys: [&[u8]; N],
+    values: &mut [Option<i64>; N],
+) {
+    for line in lines {
+        // Most lines begin otherwise.
+        if !matches!(line.first(), Some(b'V' | b'v' | b'n')) {
+            continue;
+        }
+        let Some(colon) = line.iter().position(|octet| *octet == b':') else { continue };
+        let (key, value) = line.split_at(colon);
+        if let Some((_, found)) = keys.iter().zip(values.iter_mut()).find(|(other, _)| **other == key) {
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            *found = value.split(u8::is_ascii_whitespace).next().and_then(number_in);
+            if values.iter().all(Option::is_some) {
+                return;
+            }
+        }
+    }
+}
+
+fn is_end_of_line(octet: &u8) -> bool {
+    *octet == b'\n'
 }
 
 /// The time of day at which a process was started, that was `start` ticks after the machine was, where it is `wall`

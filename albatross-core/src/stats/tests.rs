@@ -407,8 +407,8 @@ fn what_an_interval_brings_is_bounded_and_no_message_is_longer_than_counted() {
         let statistics =
             Statistics { rusage, interfaces: vec![data.clone(); count], vmm: None, kinfo_mem: Some(memory) };
         let name: Name = "a:name".parse().unwrap();
-        let payload = Payload::Data(Data::Statistics(Box::new(statistics)));
-        let (frames, _) = messages_for(&Name::root(), vec![(name, payload)]);
+        let figures = (&name, Some(Box::new(statistics)));
+        let frames = messages_for(&Name::root(), &mut [figures], MAX_TICK_OCTETS);
         let counted = MESSAGE_OCTETS + "a:name".len() + count * (INTERFACE_OCTETS + 200);
         assert!(frames.len() <= counted, "{} {counted}", frames.len());
         assert!(frames.len() + 100 + count * 8 > counted, "{} {counted}", frames.len());

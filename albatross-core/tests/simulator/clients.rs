@@ -402,6 +402,9 @@ impl Host {
         if self.statistics.has(client) {
             return self.statistics_told(client, message);
         }
+        if self.gathering.has(client) {
+            return self.gathering_told(message);
+        }
         let Some(state) = self.clients.get_mut(&client).filter(|state| state.is_known()) else {
             return self.broke(format!("client {} is sent something and has no connection", client.0));
         };
@@ -446,6 +449,9 @@ impl Host {
     pub(crate) fn close(&mut self, client: ClientId) {
         if self.statistics.has(client) {
             return self.statistics_closed(client);
+        }
+        if self.gathering.has(client) {
+            return self.close_gathering();
         }
         match self.clients.get_mut(&client) {
             Some(state) if state.is_known() => state.closed = true,

@@ -13,6 +13,7 @@ pub(crate) struct Counts {
     pub(crate) settled: u64,
     pub(crate) starts: u64,
     pub(crate) lines: u64,
+    pub(crate) figures: u64,
     pub(crate) refused: u64,
     pub(crate) done: u64,
     pub(crate) spooled: u64,
@@ -35,6 +36,7 @@ impl Counts {
         self.settled += other.settled;
         self.starts += other.starts;
         self.lines += other.lines;
+        self.figures += other.figures;
         self.refused += other.refused;
         self.done += other.done;
         self.spooled += other.spooled;
@@ -52,8 +54,8 @@ impl fmt::Display for Counts {
         write!(f, "{} of them handed over, {faults} faults, ", self.hand_overs)?;
         write!(
             f,
-            "{settled} times settled; {starts} tenders started, {} streams spooled, {lines} lines seen by subscribers; ",
-            self.spooled
+            "{settled} times settled; {starts} tenders started, {} streams spooled, {lines} lines and {} figures seen by subscribers; ",
+            self.spooled, self.figures
         )?;
         write!(f, "{} commands done, {} refused; sent:", self.done, self.refused)?;
         self.commands.iter().try_for_each(|(kind, count)| write!(f, " {kind} {count}"))

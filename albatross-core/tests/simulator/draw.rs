@@ -58,7 +58,7 @@ fn work(random: &mut Random) -> Step {
 
 fn step(random: &mut Random, names: usize, trouble: usize) -> Step {
     let any = random.below(64);
-    match random.below(132) {
+    match random.below(146) {
         0..32 => Step::Ask(ask(random, names)),
         32..37 => Step::Pipeline(any, ask(random, names)),
         37..40 => Step::Chain(policy(random), ask(random, names)),
@@ -102,6 +102,13 @@ fn step(random: &mut Random, names: usize, trouble: usize) -> Step {
         124..126 if trouble > 0 => Step::LogDown,
         126..129 => Step::LogUp,
         129 if trouble > 0 => Step::LogDies { written: random.once_in(2) },
+        132..136 => Step::Figures(any),
+        136 => Step::StallFigures(any),
+        137 => Step::NoFigures { subscriber: any, gone: random.once_in(2) },
+        138..141 => Step::Stranger(any),
+        141 if trouble > 0 => Step::Gather { up: false },
+        142..144 => Step::Gather { up: true },
+        144 if trouble > 0 => Step::FreezeGathering,
         _ => work(random),
     }
 }

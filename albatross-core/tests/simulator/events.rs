@@ -152,6 +152,12 @@ impl Host {
         }
     }
 
+    /// It ends, and albatrossd with it, which learns nothing of that.
+    pub(crate) fn log_without_power(&mut self) {
+        self.log.machine = None;
+        self.log.link = None;
+    }
+
     /// albatrossd is gone.
     pub(crate) fn close_log_link(&mut self) {
         self.log.wanted = false;

@@ -17,6 +17,7 @@ use crate::console::ConsoleSide;
 use crate::counts::Counts;
 use crate::disk::Disk;
 use crate::events::LogSide;
+use crate::gathering::Gathering;
 use crate::images::Images;
 use crate::ledger::{Ledger, Version};
 use crate::script::{Kind, Step};
@@ -121,6 +122,7 @@ pub(crate) struct Host {
     pub(crate) console: ConsoleSide,
     pub(crate) log: LogSide,
     pub(crate) statistics: Statistics,
+    pub(crate) gathering: Gathering,
     pub(crate) ledger: Ledger,
     pub(crate) faults: BTreeMap<Kind, usize>,
     /// Nothing more can be written.
@@ -203,6 +205,7 @@ impl Host {
             console: ConsoleSide::new(),
             log: LogSide::new(),
             statistics: Statistics::default(),
+            gathering: Gathering::default(),
             ledger: Ledger::default(),
             faults: BTreeMap::new(),
             disk_full: false,
@@ -224,6 +227,7 @@ impl Host {
         };
         host.log_up();
         host.begin();
+        host.gathering_up();
         host
     }
 
@@ -315,6 +319,13 @@ impl Host {
             }
             Step::Write(process) => self.write_block(process),
             Step::StatisticsCome(sequence) => self.statistics_come(sequence),
+            Step::Gather { up: true } => self.gathering_up(),
+            Step::Gather { up: false } => self.gathering_down(),
+            Step::FreezeGathering => self.freeze_gathering(),
+            Step::Figures(at) => self.subscribe_to_figures(at),
+            Step::StallFigures(subscriber) => self.stall_figures(subscriber),
+            Step::NoFigures { subscriber, gone } => self.unsubscribe_from_figures(subscriber, gone),
+            Step::Stranger(process) => self.come_stranger(process),
             Step::StatisticsLeave { gone } => self.statistics_leave(gone),
             Step::StatisticsAnswer(kind) => self.statistics_answer(kind),
             Step::FillDisk => self.disk_full = !self.disk_full,
@@ -328,6 +339,7 @@ impl Host {
             self.check();
             self.check_blocks();
             self.check_statistics();
+            self.check_gathering();
         }
     }
 
@@ -335,7 +347,8 @@ impl Host {
     pub(crate) fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..10_000 {
-            let due = [self.vmmd.next_deadline(), self.console.next_deadline()].into_iter().flatten().min();
+            let others = [self.console.next_deadline(), self.gathering.next_deadline()];
+            let due = self.vmmd.next_deadline().into_iter().chain(others.into_iter().flatten()).min();
             let Some(due) = due.filter(|due| *due <= until) else {
                 self.now = until;
                 return self.give(Input::Tick);
@@ -343,6 +356,7 @@ impl Host {
             self.now = self.now.max(due);
             self.give(Input::Tick);
             self.tick_console();
+            self.tick_gathering();
             if self.stopped() {
                 return;
             }

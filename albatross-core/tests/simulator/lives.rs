@@ -42,7 +42,8 @@ impl Host {
             self.placed.clear();
             self.fifos.clear();
             self.console.forget();
-            self.log_down();
+            self.log_without_power();
+            self.gathering_without_power();
             // It may come back with less than it had.
             self.root.memory = Int::from(if chance.is_multiple_of(5) { LESS_MEMORY } else { MEMORY });
         } else {
@@ -99,6 +100,7 @@ impl Host {
         self.damaged = true;
         self.close_link();
         self.close_log_link();
+        self.close_gathering();
     }
 
     /// What albatrossd does at its start: reads the record, removes the images that it does not name, and what

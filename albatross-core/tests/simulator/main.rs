@@ -1,5 +1,5 @@
-//! A whole host under one seed: the machines of albatrossd, of the console daemon and of the log daemon, wired together, on a
-//! modelled disk, with modelled processes, taps, fifos and clients.
+//! A whole host under one seed: the machines of albatrossd and of the console, log and statistics daemons, wired
+//! together, on a modelled disk, with modelled processes, taps, fifos and clients.
 //!
 //! A seed makes a script ([`script`]), a list of steps. [`host::Host`] takes one after the other and looks after
 //! each at what must always be so ([`checks`]). What was promised to whom is kept beside the machine
@@ -38,6 +38,7 @@ mod draw;
 mod effects;
 mod events;
 mod filling;
+mod gathering;
 mod host;
 mod images;
 mod ledger;
@@ -103,6 +104,10 @@ pub(crate) enum Sabotage {
     IgnoreEnd,
     /// The statistics daemon is not told something.
     LoseStatistics,
+    /// The statistics daemon forgets to close the files of a process.
+    KeepWatch,
+    /// A process that has the id of another is taken for it.
+    HideReuse,
     /// An image on its way in takes more room than was announced.
     FillTooMuch,
     /// A task is never answered.
@@ -305,6 +310,16 @@ fn the_simulator_catches_an_end_that_waits_for_clients() {
 #[test]
 fn the_simulator_catches_a_statistics_daemon_that_is_not_told() {
     assert_caught(Sabotage::LoseStatistics, &["the statistics daemon"]);
+}
+
+#[test]
+fn the_simulator_catches_files_of_processes_that_stay_open() {
+    assert_caught(Sabotage::KeepWatch, &["and knows"]);
+}
+
+#[test]
+fn the_simulator_catches_figures_of_another_process() {
+    assert_caught(Sabotage::HideReuse, &["other figures"]);
 }
 
 #[test]

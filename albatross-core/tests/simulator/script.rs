@@ -98,6 +98,23 @@ pub(crate) enum Step {
     HandOver,
     /// A guest writes to its block device.
     Write(usize),
+    /// The statistics daemon begins, or ends.
+    Gather {
+        up: bool,
+    },
+    /// The statistics daemon does nothing any more, or goes on.
+    FreezeGathering,
+    /// A new client subscribes to statistics of a path or a unikernel.
+    Figures(usize),
+    /// A subscriber of statistics stops reading, or reads again.
+    StallFigures(usize),
+    /// A subscriber of statistics goes away.
+    NoFigures {
+        subscriber: usize,
+        gone: bool,
+    },
+    /// A process that is no tender gets the id of a tender that has ended.
+    Stranger(usize),
     /// A statistics daemon begins, with this number, in place of one that is there.
     StatisticsCome(i32),
     /// It goes, or sends no more.
@@ -253,6 +270,8 @@ pub(crate) enum Kind {
     ReceiveBlock,
     SendBlock,
     RemoveBlock,
+    /// Opening the files of a process, by the statistics daemon.
+    Watch,
     /// Opening a fifo, by the console daemon.
     OpenFifo,
     /// Making the file of an image on its way in.
@@ -263,7 +282,8 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-pub(crate) const FAILING: [Kind; 18] = [
+pub(crate) const FAILING: [Kind; 19] = [
+    Kind::Watch,
     Kind::StoreImage,
     Kind::InspectImage,
     Kind::SendImage,

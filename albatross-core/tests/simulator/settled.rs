@@ -39,6 +39,7 @@ impl Host {
         self.log.dies = None;
         self.log_up();
         self.wake_subscribers();
+        self.wake_gathering();
         self.be_quiet();
         // Who has sent all is answered, whether it goes on listening or not.
         if let Some(unanswered) = self.unanswered(true) {
@@ -72,7 +73,9 @@ impl Host {
             if self.broken.is_some() || self.now >= until {
                 return;
             }
-            let due = self.vmmd.next_deadline().into_iter().chain(self.next_work()).min();
+            // Who reads statistics does so before the next come.
+            let due = [self.vmmd.next_deadline(), self.next_work(), self.gathering.next_deadline()];
+            let due = due.into_iter().flatten().min();
             let due = due.unwrap_or(until).clamp(self.now, until);
             self.wait((due - self.now).max(Duration::from_millis(1)));
         }
@@ -113,6 +116,7 @@ impl Host {
         self.check_images(&unikernels);
         self.check_policies(&policies, &unikernels);
         self.check_consoles();
+        self.check_gathering_settled();
     }
 
     fn read_record(&mut self) -> Option<(BTreeMap<Name, crate::ledger::Version>, BTreeMap<Path, Policy>)> {

@@ -44,6 +44,8 @@ impl Host {
     /// It comes, or another one in its place.
     pub(crate) fn statistics_come(&mut self, sequence: i32) {
         self.counts.command("statistics-initial");
+        // It is another one that comes: they would take turns otherwise.
+        self.gathering_down();
         self.statistics.next += 1;
         let client = ClientId(PEERS + self.statistics.next);
         let sequence = i64::from(sequence);

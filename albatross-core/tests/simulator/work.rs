@@ -29,6 +29,10 @@ pub(crate) enum Pending {
     Read(albatross_core::console::FifoId),
     /// A subscriber has taken what was sent.
     Taken(ClientId),
+    ToStatistics,
+    FromStatistics,
+    /// A subscriber of statistics takes what was sent.
+    Figures(ClientId),
 }
 
 impl Host {
@@ -111,6 +115,7 @@ impl Host {
         all.extend((self.connects > 0).then_some(Pending::Connect));
         all.extend(self.exits.iter().enumerate().map(|(index, _)| Pending::Exit(index)));
         self.console.pending(&self.pipes, &mut all);
+        self.gathering.pending(&mut all);
         all
     }
 
@@ -156,6 +161,9 @@ impl Host {
             }
             Pending::Read(fifo) => self.read_fifo(fifo),
             Pending::Taken(client) => self.taken(client),
+            Pending::ToStatistics => self.deliver_to_gathering(),
+            Pending::FromStatistics => self.deliver_from_gathering(),
+            Pending::Figures(client) => self.take_figures(client),
         }
     }
 

@@ -20,6 +20,7 @@ use std::thread;
 use albatross_driver::signals::Signal;
 use albatross_proto::log::{Event, LogCommand, LogEntry, Session};
 use albatross_proto::reply::{Exit, Info, State, Status};
+use albatross_proto::stats::{Rusage, Statistics};
 use albatross_proto::{
     Arguments, BlockCommand, Command, Config, ConsoleCommand, Data, FailBehaviour, Header, Int, Name,
     NetDevice, Payload, Policy, PolicyCommand, Success, Time, Typ, UnikernelCommand, Wire, command::History,
@@ -292,6 +293,30 @@ fn console_lines_are_escaped_and_followed_to_the_end() {
             "{\"host\":\":a\",\"message\":\"gone\",\"type\":\"failure\"}",
         ]
     );
+}
+
+/// Those of bhyve, which only a peer on FreeBSD sends.
+#[test]
+fn counters_of_a_virtual_machine_monitor_are_shown() {
+    let figures = |stream: &mut UnixStream, wire: &Wire<'_>| {
+        reply(stream, &wire.header, Payload::Success(Success::Text("subscribed".into())));
+        let vmm = vec![("total number of vm exits".into(), 50), ("a\u{7}".into(), 51)];
+        let rusage = Rusage { maxrss: 4711, ..Rusage::default() };
+        let statistics = Statistics { rusage, interfaces: Vec::new(), vmm: Some(vmm), kinfo_mem: None };
+        reply(stream, &wire.header, Payload::Data(Data::Statistics(Box::new(statistics))));
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let outcome = converse(directory.path(), &["stats", "-na:b"], move |stream, wire| figures(stream, &wire));
+    assert_eq!(outcome.code, 0);
+    let line = outcome.stdout.lines().nth(1).unwrap();
+    assert!(
+        line.contains(" max rss 4711 ") && line.contains(" total number of vm exits 50 a\\x07 51"),
+        "{line}"
+    );
+    let outcome = converse(directory.path(), &["stats", "-na:b", "--json"], move |stream, wire| {
+        figures(stream, &wire);
+    });
+    assert!(outcome.stdout.contains("\"total number of vm exits\""), "{}", outcome.stdout);
 }
 
 #[test]

@@ -132,6 +132,11 @@ impl Fifos {
         Ok(Opened::New)
     }
 
+    /// Where they are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// How many are open.
     pub(crate) fn open_now(&self) -> usize {
         self.open.len()

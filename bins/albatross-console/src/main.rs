@@ -11,6 +11,7 @@ mod host;
 use std::io;
 use std::process::ExitCode;
 
+use albatross_confine::Confinement;
 use albatross_core::influx::Address;
 use albatross_driver::argh;
 use albatross_driver::options::Program;
@@ -36,6 +37,7 @@ albatross_driver::daemon_options! {
 }
 
 fn main() -> ExitCode {
+    sys::keep_little_memory();
     let options: Options = PROGRAM.parse();
     if options.max_subscribers < 1 {
         PROGRAM.mistake("option '--max-subscribers' must be at least 1").exit();
@@ -58,6 +60,9 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     }
     server.listen(listener::open(&common, "console", log)?, host::MAX_FRAME)?;
     let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
-    Notifier::connect(log).ready(log);
+    let notifier = Notifier::connect(log);
+    let connect = options.influx.map(|to| to.0.port());
+    Confinement { read: Some(fifos.directory()), connect, ..Confinement::default() }.begin(log)?;
+    notifier.ready(log);
     Host::new(server, fifos, options.max_subscribers, log).run(report)
 }

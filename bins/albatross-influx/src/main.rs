@@ -50,7 +50,7 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     let common = options.common();
     let mut server = Server::new(Signals::termination()?)?;
     let notifier = Notifier::connect(log);
-    Confinement { read: None, connect: Some(options.influx.0.port()) }.begin(log)?;
+    Confinement { connect: Some(options.influx.0.port()), ..Confinement::default() }.begin(log)?;
     let database = Lines::new(options.influx.0, server.token());
     let forwarder = Forwarder::new(options.name.clone(), !options.no_drop_path);
     notifier.ready(log);

@@ -140,6 +140,11 @@ impl Files {
     }
 }
 
+/// The directory that a file is in.
+pub(crate) fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
 /// Opens a file for writing, and makes sure that nobody else does.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -184,8 +189,7 @@ fn begin_or_read(path: &Path, file: &File, begin: &[u8], log: &Logger) -> io::Re
             file.set_len(end.mark.position)?;
         }
         file.sync_all()?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
+        File::open(directory(path))?.sync_all()?;
         Ok(end)
     };
     let end: End = prepare().map_err(|error: io::Error| match error.raw_os_error() {

@@ -11,8 +11,12 @@ use albatross_driver::clock::wall_clock;
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
+use albatross_report::{Connections, Report};
 
 use crate::files::Files;
+
+/// What this daemon is called in a database.
+pub(crate) const CALLED: &str = "albatross_log";
 
 /// The longest frame that is read: the longest record, under a name, and enough more to refuse one that is too
 /// long with a reason.
@@ -23,6 +27,7 @@ pub(crate) struct Host<'a> {
     machine: EventLog,
     server: Server,
     files: Files,
+    connections: Connections,
     log: &'a Logger,
     start: Instant,
     /// What is read from a file; taken out while it is in use.
@@ -31,20 +36,27 @@ pub(crate) struct Host<'a> {
 
 impl<'a> Host<'a> {
     pub(crate) fn new(server: Server, files: Files, end: End, log: &'a Logger) -> Self {
-        let machine = EventLog::new(end);
-        Self { machine, server, files, log, start: Instant::now(), buffer: vec![0; READ] }
+        let (machine, connections) = (EventLog::new(end), Connections::default());
+        Self { machine, server, files, connections, log, start: Instant::now(), buffer: vec![0; READ] }
     }
 
-    /// Serves until a signal asks it to end.
+    /// Serves until a signal asks it to end, and tells a database about it where there is one.
     ///
     /// # Errors
     /// Those of epoll.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut report: Option<Report>) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
-            self.server.poll(self.deadline(), &mut events)?;
+            if let Some(report) = &mut report {
+                report.turn(&self.server, self.log, || vec![self.connections.line(CALLED)]);
+            }
+            let deadline = self.deadline().into_iter().chain(report.as_ref().and_then(Report::deadline));
+            self.server.poll(deadline.min(), &mut events)?;
             let mut ends = false;
             for event in events.drain(..) {
+                if let (Event::Source(source), Some(report)) = (&event, &mut report) {
+                    report.note(*source);
+                }
                 ends |= self.event(event).is_break();
             }
             if self.machine.is_busy() {
@@ -71,15 +83,19 @@ impl<'a> Host<'a> {
 
     fn event(&mut self, event: Event) -> ControlFlow<()> {
         match event {
-            Event::Connected(id) => self.log.debug(format_args!("client {} connected", id.0)),
+            Event::Connected(id) => {
+                self.connections.connected(id);
+                self.log.debug(format_args!("client {} connected", id.0));
+            }
             Event::Frame(id, payload) => self.happened(Input::Frame(client(id), &payload)),
             Event::Ended(id) => {
                 // Its last events may not be answered yet.
                 self.happened(Input::Turn);
                 self.happened(Input::Closed(client(id)));
-                self.server.close(id);
+                self.close(id);
             }
             Event::Closed(id, reason) => {
+                self.connections.closed(id);
                 self.note_closed(id, &reason);
                 self.happened(Input::Closed(client(id)));
             }
@@ -95,6 +111,11 @@ impl<'a> Host<'a> {
         ControlFlow::Continue(())
     }
 
+    fn close(&mut self, id: ConnectionId) {
+        self.connections.closed(id);
+        self.server.close(id);
+    }
+
     fn note_closed(&self, id: ConnectionId, reason: &CloseReason) {
         match reason {
             CloseReason::Peer => self.log.debug(format_args!("client {}: {reason}", id.0)),
@@ -108,7 +129,7 @@ impl<'a> Host<'a> {
         for output in self.machine.handle(now, input) {
             match output {
                 Output::Send(ClientId(id), frames) => self.server.send_frames(ConnectionId(id), &frames),
-                Output::Close(ClientId(id)) => self.server.close(ConnectionId(id)),
+                Output::Close(ClientId(id)) => self.close(ConnectionId(id)),
                 Output::Append { position, octets } => {
                     let written = self.files.append(position, &octets);
                     self.happened(Input::Appended(written.as_ref().copied().map_err(String::as_str)));

@@ -13,10 +13,13 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use albatross_confine::Confinement;
+use albatross_core::influx::Address;
 use albatross_driver::argh;
 use albatross_driver::logging::Logger;
 use albatross_driver::options::Program;
 use albatross_driver::{listener, notify::Notifier, server::Server, signals::Signals, sys};
+use albatross_report::Report;
 
 use files::Files;
 use host::Host;
@@ -43,6 +46,9 @@ albatross_driver::daemon_options! {
         /// with --verify: fail unless a record has this link, which was kept elsewhere
         #[argh(option, arg_name = "LINK")]
         link: Option<String>,
+        /// tell the database there about this daemon: IP or IP:PORT (port 8094)
+        #[argh(option, arg_name = "IP[:PORT]")]
+        influx: Option<Address>,
         /// files for --verify and --read-only, the oldest first (the log itself)
         #[argh(positional, arg_name = "FILE")]
         files: Vec<PathBuf>,
@@ -59,7 +65,7 @@ fn main() -> ExitCode {
     };
     let logfile = options.logfile.unwrap_or_else(|| DEFAULT_FILE.into());
     let Some(wanted) = wanted else {
-        return log.end(run(&common, logfile, &log));
+        return log.end(run(&common, logfile, options.influx, &log));
     };
     let files = if options.files.is_empty() { vec![logfile] } else { options.files };
     match show::show(&wanted, &files) {
@@ -83,15 +89,25 @@ fn wanted(options: &Options) -> Result<Option<Wanted>, &'static str> {
     }
 }
 
-fn run(common: &albatross_driver::options::Common, logfile: PathBuf, log: &Logger) -> io::Result<()> {
+fn run(
+    common: &albatross_driver::options::Common,
+    logfile: PathBuf,
+    influx: Option<Address>,
+    log: &Logger,
+) -> io::Result<()> {
     // Before the socket: SIGTERM must remove it.
     let mut server = Server::new(Signals::termination()?)?;
     if let Err(error) = sys::raise_descriptor_limit() {
         log.warning(format_args!("the limit of open files stays as it is: {error}"));
     }
+    let directory = files::directory(&logfile).to_owned();
     let (files, end) = Files::open(logfile, log)?;
     server.listen(listener::open(common, "log", log)?, host::MAX_FRAME)?;
+    let report = influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
+    let connect = influx.map(|to| to.0.port());
+    let notifier = Notifier::connect(log);
+    Confinement { write: Some(&directory), connect, ..Confinement::default() }.begin(log)?;
     sys::give_memory_back();
-    Notifier::connect(log).ready(log);
-    Host::new(server, files, end, log).run()
+    notifier.ready(log);
+    Host::new(server, files, end, log).run(report)
 }

@@ -416,6 +416,22 @@ fn a_new_file_is_begun_where_the_log_was_moved_away_and_followers_miss_nothing()
     assert!(verify(&[&files[0], &files[1], &files[2], &daemon.file]).0);
 }
 
+/// After that it still begins new files.
+#[test]
+fn it_is_confined_and_goes_on_in_a_new_file() {
+    let daemon = Daemon::start();
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).unwrap();
+    for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    assert_eq!(daemon.connect().event(":a", 1), None);
+    let old = daemon.file.with_extension("1");
+    fs::rename(&daemon.file, &old).unwrap();
+    daemon.hang_up("a new file was begun");
+    assert_eq!(daemon.connect().event(":a", 2), None);
+    assert_eq!((in_file(&old), in_file(&daemon.file)), (vec![1], vec![2]));
+}
+
 #[test]
 fn who_does_not_read_holds_up_nobody_and_costs_little() {
     const EVENTS: i64 = 40_000;

@@ -67,7 +67,7 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
     let connect = options.influx.map(|to| to.0.port());
     let notifier = Notifier::connect(log);
-    Confinement { read: Some(Path::new("/proc")), connect }.begin(log)?;
+    Confinement { read: Some(Path::new("/proc")), connect, ..Confinement::default() }.begin(log)?;
     let stats = Stats::new(Duration::from_secs(options.interval.into()), processes.units());
     let vmmd = listener::socket_path(&common.tmpdir, "vmmd");
     notifier.ready(log);

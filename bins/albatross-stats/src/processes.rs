@@ -1,7 +1,7 @@
 //! The processes that are watched: two open files of /proc for each, so that reading all of them costs two system
 //! calls each, and none of them can become another process with the same id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -83,11 +83,10 @@ impl Processes {
     /// Reads all of them. One that cannot be read is gone.
     pub(crate) fn gather(&mut self, log: &Logger) -> Vec<(WatchId, Gathered)> {
         let has_taps = self.all.values().any(|process| !process.taps.is_empty());
-        let links = if has_taps { self.links.read() } else { Ok(HashMap::new()) };
-        let links = links.unwrap_or_else(|error| {
+        let read = if has_taps { self.links.read() } else { Ok(()) };
+        if let Err(error) = &read {
             log.error(format_args!("the counters of network interfaces cannot be read: {error}"));
-            HashMap::new()
-        });
+        }
         let mut gathered = Vec::with_capacity(self.all.len());
         for (watch, process) in &self.all {
             let usage = match process.read(&mut self.buffers, self.units) {
@@ -98,7 +97,7 @@ impl Processes {
                 }
             };
             let interfaces: Vec<Option<IfData>> =
-                process.taps.iter().map(|tap| links.get(tap.as_bytes()).cloned()).collect();
+                process.taps.iter().map(|tap| self.links.get(tap).filter(|_| read.is_ok())).collect();
             gathered.push((*watch, Gathered { usage, interfaces }));
         }
         gathered

@@ -57,6 +57,9 @@ albatross_driver::daemon_options! {
         /// pass the whole name in --name, not only its last label
         #[argh(switch)]
         no_drop_path: bool,
+        /// give ZFS volumes to unikernels under PATH, which is FreeBSD's: refused here
+        #[argh(option, arg_name = "PATH")]
+        allow_zvol_for: Vec<String>,
         /// promise the host's memory FACTOR times (1)
         #[argh(option, arg_name = "FACTOR", default = "Overcommit::default()")]
         overcommit_memory: Overcommit,
@@ -83,6 +86,10 @@ fn main() -> ExitCode {
         Ok(range) => (!options.unconfined).then_some(range),
         Err(error) => program.mistake(&error.to_string()).exit(),
     };
+    if !options.allow_zvol_for.is_empty() {
+        let text = "option '--allow-zvol-for': ZFS volumes as block devices are FreeBSD's, and this is Linux; leave it out";
+        program.mistake(text).exit();
+    }
     let common = options.common();
     let log = common.logger("albatrossd");
     // A tender runs in another directory, and sees no other way to a file than the straight one.

@@ -65,18 +65,42 @@ const ALLOWED: &[c_long] = &[
 /// For files that are opened: Landlock says which.
 const FOR_FILES: &[c_long] = &[libc::SYS_openat, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx];
 
-/// Installs the filter for this thread and all that it starts: with what opens files, with what makes sockets for
+/// For files that are written besides.
+const FOR_WRITING: &[c_long] = &[
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_ftruncate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+];
+
+/// What is done with files that are opened later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Files {
+    /// None are.
+    None,
+    /// They are read.
+    Read,
+    /// They are read and written.
+    Written,
+}
+
+/// Installs the filter for this thread and all that it starts: with what such files need, with what makes sockets for
 /// networks.
-pub(super) fn install(files: bool, networks: bool) -> io::Result<()> {
+pub(super) fn install(files: Files, networks: bool) -> io::Result<()> {
     let program = program(files, networks).map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
-fn program(files: bool, networks: bool) -> Result<BpfProgram, BackendError> {
+fn program(files: Files, networks: bool) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
         ALLOWED.iter().map(|number| (*number, Vec::new())).collect();
-    if files {
+    if files != Files::None {
         rules.extend(FOR_FILES.iter().map(|number| (*number, Vec::new())));
+    }
+    if files == Files::Written {
+        rules.extend(FOR_WRITING.iter().map(|number| (*number, Vec::new())));
     }
     // To other daemons and to syslog.
     let mut families = vec![rule(0, SeccompCmpOp::Eq, libc::AF_UNIX)?];

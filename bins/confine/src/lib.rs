@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 
 use albatross_driver::logging::Logger;
+use filter::Files;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
@@ -31,6 +32,8 @@ const LANDLOCK: ABI = ABI::V6;
 pub struct Confinement<'a> {
     /// Files below this directory may be opened and read.
     pub read: Option<&'a Path>,
+    /// Files below this directory may be opened, read, made, written and cut, not removed or renamed.
+    pub write: Option<&'a Path>,
     /// This port may be connected to by TCP, at any address.
     pub connect: Option<u16>,
 }
@@ -58,7 +61,12 @@ impl Confinement<'_> {
                 "this kernel has no Landlock: files are kept away by the filter of system calls alone",
             ),
         }
-        filter::install(self.read.is_some(), self.connect.is_some())
+        let files = match (self.read, self.write) {
+            (_, Some(_)) => Files::Written,
+            (Some(_), None) => Files::Read,
+            (None, None) => Files::None,
+        };
+        filter::install(files, self.connect.is_some())
     }
 
     fn restrict_files(&self) -> Result<RulesetStatus, RulesetError> {
@@ -68,8 +76,12 @@ impl Confinement<'_> {
             .handle_access(AccessNet::from_all(LANDLOCK))?
             .scope(Scope::from_all(LANDLOCK))?
             .create()?;
-        if let Some(Ok(directory)) = self.read.map(PathFd::new) {
-            rules = rules.add_rule(PathBeneath::new(directory, AccessFs::ReadFile | AccessFs::ReadDir))?;
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let write = read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate;
+        for (directory, access) in [(self.read, read), (self.write, write)] {
+            if let Some(Ok(directory)) = directory.map(PathFd::new) {
+                rules = rules.add_rule(PathBeneath::new(directory, access))?;
+            }
         }
         if let Some(port) = self.connect {
             rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;

@@ -60,10 +60,12 @@ fn make_attempt(words: &str, place: PathBuf) -> ! {
     let bound = || TcpListener::bind("127.0.0.1:0").unwrap();
     let (left_open, other) = (bound(), bound());
     let port = left_open.local_addr().unwrap().port();
-    let readable = place.join("readable");
+    let (readable, writable) = (place.join("readable"), place.join("writable"));
+    let none = Confinement::default();
     let confinement = match left {
-        "some" => Confinement { read: Some(&readable), connect: Some(port) },
-        _ => Confinement::default(),
+        "some" => Confinement { read: Some(&readable), connect: Some(port), ..none },
+        "files" => Confinement { write: Some(&writable), ..none },
+        _ => none,
     };
     if left != "all" {
         confinement.begin(&Logger::new("test", Level::Quiet, Color::Never)).unwrap();
@@ -72,6 +74,9 @@ fn make_attempt(words: &str, place: PathBuf) -> ! {
         "read" => File::open(place.join("secret")).is_ok(),
         "read-what-is-left" => fs::read(readable.join("file")).is_ok(),
         "write-there" => fs::write(readable.join("planted"), "x").is_ok(),
+        "write-a-log" => write_log(&writable).is_ok(),
+        "remove-a-log" => fs::remove_file(writable.join("old")).is_ok(),
+        "rename-a-log" => fs::rename(writable.join("old"), writable.join("new")).is_ok(),
         "run" => Command::new("/bin/true").status().is_ok(),
         "connect-daemon" => UnixStream::connect(place.join("vmmd.sock")).is_ok(),
         "connect-tcp" => TcpStream::connect(("127.0.0.1", port)).is_ok(),
@@ -85,6 +90,18 @@ fn make_attempt(words: &str, place: PathBuf) -> ! {
     // Not by way of the test's end, which may want what is not there any more.
     // SAFETY: ends the process.
     unsafe { libc::_exit(if worked { WORKED } else { REFUSED }) }
+}
+
+/// What albatross-log does with its files.
+fn write_log(directory: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    let mut file = options.read(true).append(true).create(true).open(directory.join("events"))?;
+    file.try_lock().map_err(io::Error::from)?;
+    file.write_all(b"a record and a half")?;
+    file.set_len(8)?;
+    file.sync_data()?;
+    file.sync_all()?;
+    File::open(directory)?.sync_all()
 }
 
 #[test]
@@ -103,24 +120,31 @@ fn whoever_takes_it_over_gets_nowhere() {
     fs::create_dir(at("readable")).unwrap();
     fs::write(at("readable/file"), "open").unwrap();
     fs::write(at("secret"), "secret").unwrap();
+    fs::create_dir(at("writable")).unwrap();
     let _daemon = UnixListener::bind(at("vmmd.sock")).unwrap();
-    // What is tried, how it ends where nothing is left, and where a directory and a port are.
+    // What is tried, how it ends where nothing is left, where a directory and a port are, and where files may be written.
     use End::{Killed, Refused, Worked};
-    for (what, nothing, some) in [
-        ("read", Killed, Refused),
-        ("read-what-is-left", Killed, Worked),
-        ("write-there", Killed, Refused),
-        ("run", Killed, Killed),
-        ("connect-daemon", Worked, Worked),
-        ("connect-tcp", Killed, Worked),
-        ("connect-elsewhere", Killed, Refused),
-        ("listen-tcp", Killed, Killed),
-        ("signal", Killed, Killed),
-        ("become-root", Killed, Killed),
-        ("log", Worked, Worked),
+    for (what, nothing, some, files) in [
+        ("read", Killed, Refused, Refused),
+        ("read-what-is-left", Killed, Worked, Refused),
+        ("write-there", Killed, Refused, Refused),
+        ("write-a-log", Killed, Refused, Worked),
+        ("remove-a-log", Refused, Refused, Refused),
+        ("rename-a-log", Killed, Killed, Killed),
+        ("run", Killed, Killed, Killed),
+        ("connect-daemon", Worked, Worked, Worked),
+        ("connect-tcp", Killed, Worked, Killed),
+        ("connect-elsewhere", Killed, Refused, Killed),
+        ("listen-tcp", Killed, Killed, Killed),
+        ("signal", Killed, Killed, Killed),
+        ("become-root", Killed, Killed, Killed),
+        ("log", Worked, Worked, Worked),
     ] {
+        fs::write(at("writable/old"), "old").unwrap();
         assert_eq!(attempt(what, place.path(), "all"), Worked, "{what}, outside");
+        fs::write(at("writable/old"), "old").unwrap();
         assert_eq!(attempt(what, place.path(), "nothing"), nothing, "{what}, with nothing left");
         assert_eq!(attempt(what, place.path(), "some"), some, "{what}, with some left");
+        assert_eq!(attempt(what, place.path(), "files"), files, "{what}, with files left");
     }
 }

@@ -14,12 +14,17 @@
 //! | [`run`] | one program from start to end, with a deadline |
 //! | [`daemon`] | one daemon: its log, its memory, its end |
 //! | [`raw`] | octets on a daemon's socket, for what no client sends |
+//! | [`frames`], [`guest`] | a subscriber and a guest that are faster than real ones |
+//! | [`day`] | a day of a console daemon at speed |
 //! | [`processes`] | what runs, read from /proc |
 
 mod ask;
 pub mod console;
 pub mod daemon;
+pub mod day;
 mod failure;
+pub mod frames;
+pub mod guest;
 pub mod host;
 pub mod pki;
 pub mod processes;

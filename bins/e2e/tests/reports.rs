@@ -56,14 +56,18 @@ impl Lines {
 
 #[test]
 fn each_daemon_tells_what_it_used_and_albatrossd_what_is_allowed() {
-    let (own, of_console, of_statistics) = (Database::new(), Database::new(), Database::new());
+    let [own, of_console, of_statistics, of_log] = [(); 4].map(|()| Database::new());
     let mut host = Host::new(Programs::for_tests().unwrap()).unwrap();
     host.start_console(&[&of_console.option()]).unwrap();
+    host.start_log(&[&of_log.option()]).unwrap();
     host.start_albatrossd(&[&own.option()]).unwrap();
     let _statistics = host.start_beside("albatross-stats", Some("stat"), &[&of_statistics.option()]).unwrap();
-    for (database, vm) in
-        [(&own, "albatross"), (&of_console, "albatross_console"), (&of_statistics, "albatross_stats")]
-    {
+    for (database, vm) in [
+        (&own, "albatross"),
+        (&of_console, "albatross_console"),
+        (&of_statistics, "albatross_stats"),
+        (&of_log, "albatross_log"),
+    ] {
         let mut lines = database.lines();
         assert!(lines.field(&format!("resource_usage,vm={vm} "), "maxrss").ends_with('i'));
         let rss: u64 =

@@ -24,7 +24,7 @@ use albatross_proto::stats::{Statistics, TimeVal};
 use albatross_proto::{Command as Wanted, Data, Int, Payload, StatisticsCommand, Success, Wire};
 
 mod namespace;
-use namespace::{in_new_network, taps};
+use namespace::{in_new_network, ip, taps};
 
 fn told(statistics: &mut Raw<UnixStream>) -> (i64, String, Payload<'static>) {
     let frame = statistics.frame().unwrap().expect("a message");
@@ -190,6 +190,16 @@ fn counters_of_taps_are_those_of_their_guests() {
         // Input is what the guest sent: an answer for each that it got, and one about its address.
         assert!(interface.input_packets >= 50 && interface.input_bytes >= 50 * (1000 + 8 + 20 + 14));
         assert!(interface.output_packets >= interface.input_packets - 1);
+        // What changes, and what comes, is noticed.
+        ip(&format!("link set {tap} mtu 1400"));
+        eventually("the new mtu", || (subscriber.next_of(":pong").interfaces[0].mtu == 1400).then_some(()))
+            .unwrap();
+        host.create("b:pong", "pong", &["--net", "service", "--arg=--ipv4=10.9.0.3"])
+            .unwrap()
+            .assert(0, "created");
+        let mut other = Subscriber::to(&host, "b:pong");
+        assert_eq!(other.next_of(":pong").interfaces[0].mtu, 1500);
+        assert_eq!(subscriber.next_of(":pong").interfaces[0].mtu, 1400);
     });
 }
 

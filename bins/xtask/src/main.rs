@@ -85,7 +85,7 @@ struct Measure {
     /// how many rounds of what is measured in turns (9)
     #[argh(option, arg_name = "N", default = "9")]
     rounds: usize,
-    /// only this: memory, create, policy, block, info, restart or thousand; may be given again
+    /// only this: memory, create, policy, block, info, console, day, log, stats, restart or thousand; may be given again
     #[argh(option, arg_name = "WHAT")]
     only: Vec<String>,
 }

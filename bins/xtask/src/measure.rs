@@ -6,13 +6,16 @@
 
 mod ask;
 mod block;
+mod console;
 mod create;
+mod day;
 mod echo;
 mod info;
 mod log;
 mod memory;
 mod policy;
 mod restart;
+mod stats;
 pub(crate) mod table;
 
 use std::path::Path;
@@ -27,13 +30,16 @@ use table::Table;
 type Measure = fn(&Programs, &mut Table, usize) -> Result<(), Failure>;
 
 /// All that is measured, by the name that `--only` takes.
-const ALL: [(&str, Measure); 8] = [
+const ALL: [(&str, Measure); 11] = [
     ("memory", memory::run),
     ("create", create::run),
     ("policy", policy::run),
     ("block", block::run),
     ("info", info::run),
+    ("console", console::run),
+    ("day", day::run),
     ("log", log::run),
+    ("stats", stats::run),
     ("restart", restart::fifty),
     ("thousand", restart::thousand),
 ];
