@@ -161,7 +161,7 @@ fn compare(baseline: &Baseline, figures: &Figures, wanted: &[&str]) -> Vec<Strin
         print(&format!("  {figure:<48} {value:>12}  {factor:.3} of {was}"));
         if factor > *most {
             faults.push(format!(
-                "{figure} is {value}, {factor:.2} times the {was} that it was; {most} is allowed, as {why}"
+                "{figure} is {value}, {factor:.2} times the {was} that it was; {most} times is allowed: {why}"
             ));
         } else if factor < MUCH_LESS {
             print(&format!("  {figure} is much less than it was: cargo xtask regress --bless keeps that"));
@@ -212,7 +212,8 @@ mod tests {
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(faults[0].starts_with("works/allocations/a is 1, inf times the 0 that it was"), "{faults:?}");
         assert!(
-            faults[1].starts_with("works/instructions/a is 1101, 1.10 times the 1000 that it was; 1.1 is")
+            faults[1]
+                .starts_with("works/instructions/a is 1101, 1.10 times the 1000 that it was; 1.1 times is")
         );
         assert_eq!(faults[2], "works/octets/b is 3, and not in the baseline");
         let gone = compare(&was, &figures(&[]), &[SIZES]);
