@@ -24,6 +24,7 @@ mod host;
 mod measure;
 mod state;
 mod statistics;
+mod strange;
 mod takeover;
 
 /// Images that can be looked at, see `testdata/images`.
