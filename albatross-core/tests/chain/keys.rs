@@ -1,7 +1,9 @@
 //! Every kind of key: made, written, read, signed with.
 
-use albatross_core::certificate::{NothingRevoked, Root, TLS13_SCHEMES, verify};
+use albatross_core::certificate::{NothingRevoked, PublicKey, Root, TLS13_SCHEMES, verify};
 use albatross_core::issue::{self, Issuer, KeyError, KeyKind, KeyPair, SigningKey};
+use der::asn1::BitStringRef;
+use spki::SubjectPublicKeyInfoRef;
 
 use super::{info, label, now, policy, random, terms};
 
@@ -102,4 +104,68 @@ fn keys_that_are_refused() {
     }
     let certificate = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(matches!(KeyPair::from_pem(certificate, &random), Err(KeyError::Pem(_))));
+}
+
+/// What let somebody in without a key, or ended the program, elsewhere (OSEC-2026-13, -14 and -15 of mirage-crypto).
+#[test]
+fn keys_off_their_curve_and_signatures_of_a_few_octets_verify_nothing() {
+    let random = random();
+    for kind in QUICK.into_iter().chain([KeyKind::Rsa2048]) {
+        let key = KeyPair::generate(kind, &random).unwrap();
+        let spki = key.public_key().spki();
+        let length = key_length(kind, spki);
+        // The point at infinity; points that are cut short, compressed ones too; none at all; another point.
+        let mut spoilt = vec![vec![0], vec![2], vec![3], vec![2, 1], vec![4], vec![], vec![0; length]];
+        if kind != KeyKind::Ed25519 {
+            let bits = &spki[spki.len() - length..];
+            spoilt.push(bits[..length - 1].to_vec());
+            spoilt.push([bits, &[0]].concat());
+        }
+        for bits in spoilt {
+            let other = PublicKey::from_spki(&with_bits(spki, length, &bits)).unwrap();
+            assert!(
+                kind == KeyKind::Ed25519 && bits.len() == length || !other.is_usable(),
+                "{kind} {bits:?}"
+            );
+            refuses_all(&other);
+        }
+        refuses_all(key.public_key());
+    }
+}
+
+/// No signature that can be made without a key: numbers 0 and 1 in every form, nothing, and octets of the right lengths.
+fn refuses_all(key: &PublicKey) {
+    let mut signatures = vec![vec![], vec![0], vec![1], vec![0x30, 0], vec![0xff; 600]];
+    for number in [0, 1] {
+        signatures.push(vec![0x30, 6, 2, 1, number, 2, 1, number]);
+        for length in [32, 64, 96, 132, 256] {
+            signatures.push([vec![0; length - 1], vec![number]].concat());
+        }
+    }
+    for scheme in TLS13_SCHEMES {
+        for signature in &signatures {
+            assert!(key.verify_tls13(*scheme, b"message", signature).is_err(), "{scheme:x} {signature:?}");
+        }
+    }
+}
+
+/// Octets of the key's bits, at the end of its SubjectPublicKeyInfo.
+fn key_length(kind: KeyKind, spki: &[u8]) -> usize {
+    match kind {
+        KeyKind::Ed25519 => 32,
+        KeyKind::P256 => 65,
+        KeyKind::P384 => 97,
+        KeyKind::P521 => 133,
+        // After SEQUENCE, the algorithm, and the BIT STRING with its octet of unused bits.
+        _ => spki.len() - 24,
+    }
+}
+
+/// The same SubjectPublicKeyInfo with other bits.
+fn with_bits(spki: &[u8], length: usize, bits: &[u8]) -> Vec<u8> {
+    let read = SubjectPublicKeyInfoRef::try_from(spki).unwrap();
+    assert_eq!(read.subject_public_key.raw_bytes().len(), length);
+    let other =
+        SubjectPublicKeyInfoRef { subject_public_key: BitStringRef::from_bytes(bits).unwrap(), ..read };
+    der::Encode::to_der(&other).unwrap()
 }

@@ -1,15 +1,16 @@
 //! Between the machine and the system.
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
-use albatross_core::console::{Console, FifoId, Input, Notice, Output};
+use albatross_core::console::{Console, FifoId, Input, Output};
 use albatross_core::influx::report::of_connections;
-use albatross_core::machine::{ClientId, Level, Now};
+use albatross_core::machine::{ClientId, Now};
+use albatross_driver::clock::wall_clock;
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
-use albatross_proto::{Name, Time};
+use albatross_proto::Name;
 use albatross_report::{Connections, Report};
 
 use crate::fifos::{Fifos, Opened, Progress, READ_PER_TURN};
@@ -145,17 +146,8 @@ impl<'a> Host<'a> {
                 Output::CloseFifo(fifo) => self.fifos.close(fifo),
                 Output::PauseFifo(fifo) => self.fifos.set_paused(fifo, true),
                 Output::ResumeFifo(fifo) => self.fifos.set_paused(fifo, false),
-                Output::Log(notice) => self.note(&notice),
+                Output::Log(notice) => self.log.log(notice.level().into(), notice),
             }
-        }
-    }
-
-    fn note(&self, notice: &Notice) {
-        match notice.level() {
-            Level::Error => self.log.error(notice),
-            Level::Warning => self.log.warning(notice),
-            Level::Info => self.log.info(notice),
-            Level::Debug => self.log.debug(notice),
         }
     }
 
@@ -194,10 +186,4 @@ impl<'a> Host<'a> {
 
 const fn client(ConnectionId(id): ConnectionId) -> ClientId {
     ClientId(id)
-}
-
-fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or(Time::MAX)
 }

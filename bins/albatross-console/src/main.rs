@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use albatross_core::influx::Address;
 use albatross_driver::argh;
-use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::options::Program;
 use albatross_driver::{listener, server::Server, signals::Signals, sys};
 use albatross_report::Report;
 
@@ -41,13 +41,7 @@ fn main() -> ExitCode {
         PROGRAM.mistake("option '--max-subscribers' must be at least 1").exit();
     }
     let log = options.common().logger("albatross-console");
-    match run(&options, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log.error(error);
-            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
-        }
-    }
+    log.end(run(&options, &log))
 }
 
 fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {

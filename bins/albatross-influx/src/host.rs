@@ -3,19 +3,18 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use albatross_core::influx::{Forwarder, FromDatabase, Input, Notice, Output, ToDatabase};
-use albatross_core::machine::{Level, Now};
+use albatross_core::influx::{Forwarder, FromDatabase, Input, Output, ToDatabase};
+use albatross_core::machine::Now;
 use albatross_core::stats::subscription::Broken;
+use albatross_driver::clock::wall_clock;
 use albatross_driver::lines::{Lines, Progress};
 use albatross_driver::logging::Logger;
-use albatross_driver::server::{ConnectionId, Event, Server};
+use albatross_driver::server::{Event, Server};
 use albatross_driver::signals::Signal;
-use albatross_proto::Time;
+use albatross_driver::upstream::{Heard, Upstream};
 
 /// The longest frame that is read, in octets: what is told of one unikernel. With 64 network devices it has some 15 000
 /// of them; a FreeBSD peer's has counters of its virtual machine besides, a hundred or two.
@@ -26,8 +25,7 @@ pub(crate) struct Host<'a> {
     forwarder: Forwarder,
     server: Server,
     database: Lines,
-    statistics: Option<ConnectionId>,
-    socket: PathBuf,
+    statistics: Upstream,
     /// What happened while something was done.
     happened: VecDeque<Input<'static>>,
     log: &'a Logger,
@@ -43,8 +41,9 @@ impl<'a> Host<'a> {
         socket: PathBuf,
         log: &'a Logger,
     ) -> Self {
-        let (statistics, happened) = (None, VecDeque::new());
-        Self { forwarder, server, database, statistics, socket, happened, log, start: Instant::now() }
+        let statistics = Upstream::new(socket, MAX_FRAME);
+        let (happened, start) = (VecDeque::new(), Instant::now());
+        Self { forwarder, server, database, statistics, happened, log, start }
     }
 
     /// Forwards until a signal asks it to end.
@@ -68,19 +67,18 @@ impl<'a> Host<'a> {
     }
 
     fn event(&mut self, event: Event) -> ControlFlow<()> {
-        match event {
-            Event::Frame(id, payload) if self.statistics == Some(id) => {
+        let event = match self.statistics.event(&mut self.server, event) {
+            Ok(Heard::Frame(payload)) => {
                 self.happened(Input::StatisticsFrame(&payload));
+                return ControlFlow::Continue(());
             }
-            Event::Ended(id) if self.statistics == Some(id) => {
-                self.statistics = None;
-                self.server.abort(id);
-                self.happened(Input::StatisticsClosed(Broken::Lost("closed by the other side".to_owned())));
+            Ok(Heard::Lost(why)) => {
+                self.happened(Input::StatisticsClosed(Broken::Lost(why)));
+                return ControlFlow::Continue(());
             }
-            Event::Closed(id, reason) if self.statistics == Some(id) => {
-                self.statistics = None;
-                self.happened(Input::StatisticsClosed(Broken::Lost(reason.to_string())));
-            }
+            Err(event) => event,
+        };
+        match event {
             Event::Source(source) if self.database.is(source.token) => {
                 if let Some(progress) = self.database.ready() {
                     self.happened(told(progress));
@@ -110,11 +108,11 @@ impl<'a> Host<'a> {
             let answer = match output {
                 Output::ConnectStatistics => Some(self.connect_statistics()),
                 Output::SendStatistics(message) => {
-                    self.statistics.iter().for_each(|id| self.server.send(*id, &message));
+                    self.statistics.send(&mut self.server, &message);
                     None
                 }
                 Output::CloseStatistics => {
-                    self.statistics.take().into_iter().for_each(|id| self.server.abort(id));
+                    self.statistics.close(&mut self.server);
                     None
                 }
                 Output::Database(ToDatabase::Connect) => {
@@ -127,7 +125,7 @@ impl<'a> Host<'a> {
                     None
                 }
                 Output::Log(notice) => {
-                    self.note(&notice);
+                    self.log.log(notice.level().into(), notice);
                     None
                 }
             };
@@ -136,24 +134,9 @@ impl<'a> Host<'a> {
     }
 
     fn connect_statistics(&mut self) -> Input<'static> {
-        match connect(&self.socket).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
-            Ok(id) => {
-                self.statistics = Some(id);
-                Input::StatisticsConnected
-            }
-            Err(error) => {
-                let text = format!("{}: {error}", self.socket.display());
-                Input::StatisticsClosed(Broken::Unreachable(text))
-            }
-        }
-    }
-
-    fn note(&self, notice: &Notice) {
-        match notice.level() {
-            Level::Error => self.log.error(notice),
-            Level::Warning => self.log.warning(notice),
-            Level::Info => self.log.info(notice),
-            Level::Debug => self.log.debug(notice),
+        match self.statistics.connect(&mut self.server) {
+            Ok(()) => Input::StatisticsConnected,
+            Err(text) => Input::StatisticsClosed(Broken::Unreachable(text)),
         }
     }
 }
@@ -164,15 +147,4 @@ fn told(progress: Progress) -> Input<'static> {
         Progress::Written(octets) => FromDatabase::Written(octets),
         Progress::Closed(error) => FromDatabase::Closed(error.to_string()),
     })
-}
-
-/// Connects without waiting: where the other daemon has stopped and its queue is full, that is an error.
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    Ok(UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?)))
-}
-
-fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or(Time::MAX)
 }

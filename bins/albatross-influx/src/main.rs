@@ -13,7 +13,7 @@ use albatross_confine::Confinement;
 use albatross_core::influx::{Address, Forwarder};
 use albatross_driver::argh;
 use albatross_driver::lines::Lines;
-use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::options::Program;
 use albatross_driver::{listener, server::Server, signals::Signals, sys};
 use albatross_proto::Name;
 
@@ -43,13 +43,7 @@ fn main() -> ExitCode {
         PROGRAM.mistake("option '--systemd-socket-activation': this program has no socket of its own").exit();
     }
     let log = options.common().logger("albatross-influx");
-    match run(&options, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log.error(error);
-            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
-        }
-    }
+    log.end(run(&options, &log))
 }
 
 fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {

@@ -2,15 +2,15 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use albatross_core::eventlog::{End, MAX_RECORD};
-use albatross_core::log::{EventLog, Hex, Input, Notice, Output, READ};
-use albatross_core::machine::{ClientId, Level, Now};
+use albatross_core::log::{EventLog, Hex, Input, Output, READ};
+use albatross_core::machine::{ClientId, Now};
+use albatross_driver::clock::wall_clock;
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
-use albatross_proto::Time;
 
 use crate::files::Files;
 
@@ -126,27 +126,12 @@ impl<'a> Host<'a> {
                     self.happened(Input::Opened(opened.as_ref().copied().map_err(String::as_str)));
                 }
                 Output::CloseFile(file) => self.files.close(file),
-                Output::Log(notice) => self.note(&notice),
+                Output::Log(notice) => self.log.log(notice.level().into(), notice),
             }
-        }
-    }
-
-    fn note(&self, notice: &Notice) {
-        match notice.level() {
-            Level::Error => self.log.error(notice),
-            Level::Warning => self.log.warning(notice),
-            Level::Info => self.log.info(notice),
-            Level::Debug => self.log.debug(notice),
         }
     }
 }
 
 const fn client(id: ConnectionId) -> ClientId {
     ClientId(id.0)
-}
-
-fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use albatross_driver::argh;
 use albatross_driver::logging::Logger;
-use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::options::Program;
 use albatross_driver::{listener, server::Server, signals::Signals, sys};
 
 use files::Files;
@@ -59,12 +59,12 @@ fn main() -> ExitCode {
     };
     let logfile = options.logfile.unwrap_or_else(|| DEFAULT_FILE.into());
     let Some(wanted) = wanted else {
-        return end(run(&common, logfile, &log), &log);
+        return log.end(run(&common, logfile, &log));
     };
     let files = if options.files.is_empty() { vec![logfile] } else { options.files };
     match show::show(&wanted, &files) {
         Ok(holds) => ExitCode::from(u8::from(!holds)),
-        failed => end(failed.map(drop), &log),
+        failed => log.end(failed.map(drop)),
     }
 }
 
@@ -79,16 +79,6 @@ fn wanted(options: &Options) -> Result<Option<Wanted>, &'static str> {
         (false, false, None) if options.files.is_empty() => Ok(None),
         (false, false, None) => {
             Err("files are given for --verify and --read-only; the file that is written is that of --logfile")
-        }
-    }
-}
-
-fn end(result: io::Result<()>, log: &Logger) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log.error(error);
-            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
         }
     }
 }

@@ -2,18 +2,17 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use albatross_core::machine::{Level, Now};
-use albatross_core::metrics::{Exporter, Input, Notice, Output};
+use albatross_core::machine::Now;
+use albatross_core::metrics::{Exporter, Input, Output};
 use albatross_core::stats::subscription::Broken;
+use albatross_driver::clock::wall_clock;
 use albatross_driver::logging::Logger;
-use albatross_driver::server::{ConnectionId, Event, Server};
+use albatross_driver::server::{Event, Server};
 use albatross_driver::signals::Signal;
-use albatross_proto::Time;
+use albatross_driver::upstream::{Heard, Upstream};
 
 use crate::clients::{Clients, Happened};
 
@@ -26,8 +25,7 @@ pub(crate) struct Host<'a> {
     exporter: Exporter,
     server: Server,
     clients: Clients,
-    statistics: Option<ConnectionId>,
-    socket: PathBuf,
+    statistics: Upstream,
     log: &'a Logger,
     start: Instant,
 }
@@ -41,7 +39,8 @@ impl<'a> Host<'a> {
         socket: PathBuf,
         log: &'a Logger,
     ) -> Self {
-        Self { exporter, server, clients, statistics: None, socket, log, start: Instant::now() }
+        let statistics = Upstream::new(socket, MAX_FRAME);
+        Self { exporter, server, clients, statistics, log, start: Instant::now() }
     }
 
     /// Serves until a signal asks it to end.
@@ -65,19 +64,18 @@ impl<'a> Host<'a> {
     }
 
     fn event(&mut self, event: Event) -> ControlFlow<()> {
-        match event {
-            Event::Frame(id, payload) if self.statistics == Some(id) => {
+        let event = match self.statistics.event(&mut self.server, event) {
+            Ok(Heard::Frame(payload)) => {
                 self.happened(Input::StatisticsFrame(&payload));
+                return ControlFlow::Continue(());
             }
-            Event::Ended(id) if self.statistics == Some(id) => {
-                self.statistics = None;
-                self.server.abort(id);
-                self.happened(Input::StatisticsClosed(Broken::Lost("closed by the other side".to_owned())));
+            Ok(Heard::Lost(why)) => {
+                self.happened(Input::StatisticsClosed(Broken::Lost(why)));
+                return ControlFlow::Continue(());
             }
-            Event::Closed(id, reason) if self.statistics == Some(id) => {
-                self.statistics = None;
-                self.happened(Input::StatisticsClosed(Broken::Lost(reason.to_string())));
-            }
+            Err(event) => event,
+        };
+        match event {
             Event::Source(source) => {
                 let all = self.clients.ready(source, &mut self.server);
                 self.clients_did(all);
@@ -115,51 +113,25 @@ impl<'a> Host<'a> {
                     self.happened(answer);
                 }
                 Output::SendStatistics(message) => {
-                    self.statistics.iter().for_each(|id| self.server.send(*id, &message));
+                    self.statistics.send(&mut self.server, &message);
                 }
                 Output::CloseStatistics => {
-                    self.statistics.take().into_iter().for_each(|id| self.server.abort(id));
+                    self.statistics.close(&mut self.server);
                 }
                 Output::Answer(client, octets) => {
                     let all = self.clients.answer(client, octets);
                     self.clients_did(all);
                 }
                 Output::Close(client) => self.clients.close(client),
-                Output::Log(notice) => self.note(&notice),
+                Output::Log(notice) => self.log.log(notice.level().into(), notice),
             }
         }
     }
 
     fn connect_statistics(&mut self) -> Input<'static> {
-        match connect(&self.socket).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
-            Ok(id) => {
-                self.statistics = Some(id);
-                Input::StatisticsConnected
-            }
-            Err(error) => {
-                let text = format!("{}: {error}", self.socket.display());
-                Input::StatisticsClosed(Broken::Unreachable(text))
-            }
+        match self.statistics.connect(&mut self.server) {
+            Ok(()) => Input::StatisticsConnected,
+            Err(text) => Input::StatisticsClosed(Broken::Unreachable(text)),
         }
     }
-
-    fn note(&self, notice: &Notice) {
-        match notice.level() {
-            Level::Error => self.log.error(notice),
-            Level::Warning => self.log.warning(notice),
-            Level::Info => self.log.info(notice),
-            Level::Debug => self.log.debug(notice),
-        }
-    }
-}
-
-/// Connects without waiting: where the other daemon has stopped and its queue is full, that is an error.
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    Ok(UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?)))
-}
-
-fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or(Time::MAX)
 }

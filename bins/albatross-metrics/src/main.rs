@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use albatross_confine::Confinement;
 use albatross_core::metrics::Exporter;
 use albatross_driver::argh;
-use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::options::Program;
 use albatross_driver::{listener, server::Server, signals::Signals, sys};
 use albatross_proto::Name;
 
@@ -50,13 +50,7 @@ fn main() -> ExitCode {
     sys::keep_little_memory();
     let options: Options = PROGRAM.parse();
     let log = options.common().logger("albatross-metrics");
-    match run(&options, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log.error(error);
-            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
-        }
-    }
+    log.end(run(&options, &log))
 }
 
 fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {

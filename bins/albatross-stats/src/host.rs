@@ -2,17 +2,16 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use albatross_core::machine::{ClientId, Level, Now};
-use albatross_core::stats::{Input, Notice, Output, Stats};
+use albatross_core::machine::{ClientId, Now};
+use albatross_core::stats::{Input, Output, Stats};
+use albatross_driver::clock::wall_clock;
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
-use albatross_proto::Time;
+use albatross_driver::upstream;
 use albatross_report::{Connections, Report};
 
 use crate::processes::{self, Processes};
@@ -143,35 +142,15 @@ impl<'a> Host<'a> {
                     let all = self.processes.gather(self.log);
                     self.happened(Input::Gathered(all));
                 }
-                Output::Log(notice) => self.note(&notice),
+                Output::Log(notice) => self.log.log(notice.level().into(), notice),
             }
         }
     }
 
     fn connect(&mut self) -> Input<'static> {
-        match connect(&self.vmmd).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
+        match upstream::connect(&self.vmmd).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
             Ok(id) => Input::VmmdConnected(ClientId(id.0)),
             Err(error) => Input::VmmdUnreachable(format!("{}: {error}", self.vmmd.display())),
         }
     }
-
-    fn note(&self, notice: &Notice) {
-        match notice.level() {
-            Level::Error => self.log.error(notice),
-            Level::Warning => self.log.warning(notice),
-            Level::Info => self.log.info(notice),
-            Level::Debug => self.log.debug(notice),
-        }
-    }
-}
-
-/// Connects without waiting: where the other daemon has stopped and its queue is full, that is an error.
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    Ok(UnixStream::from(OwnedFd::from(mio::net::UnixStream::connect(path)?)))
-}
-
-fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or(Time::MAX)
 }

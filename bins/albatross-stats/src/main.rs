@@ -18,7 +18,7 @@ use albatross_confine::Confinement;
 use albatross_core::influx::Address;
 use albatross_core::stats::Stats;
 use albatross_driver::argh;
-use albatross_driver::options::{EXIT_INTERNAL, Program};
+use albatross_driver::options::Program;
 use albatross_driver::{listener, server::Server, signals::Signals, sys};
 use albatross_report::Report;
 
@@ -52,13 +52,7 @@ fn main() -> ExitCode {
         PROGRAM.mistake("option '--gather-bhyve-stats': bhyve is FreeBSD's, and this is Linux").exit();
     }
     let log = options.common().logger("albatross-stats");
-    match run(&options, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log.error(error);
-            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
-        }
-    }
+    log.end(run(&options, &log))
 }
 
 fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result<()> {

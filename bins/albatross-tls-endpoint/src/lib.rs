@@ -24,7 +24,6 @@ use std::process::ExitCode;
 
 use albatross_core::endpoint::Judge;
 use albatross_driver::logging::Logger;
-use albatross_driver::options::EXIT_INTERNAL;
 use albatross_driver::{signals::Signals, sys};
 use mio::net::TcpListener;
 
@@ -50,13 +49,7 @@ pub fn inetd() -> ExitCode {
 
 fn begin(plan: Plan) -> ExitCode {
     let log = plan.common.logger(plan.program);
-    match run(plan, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log.error(error);
-            ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
-        }
-    }
+    log.end(run(plan, &log))
 }
 
 fn run(plan: Plan, log: &Logger) -> Result<(), Box<dyn Display>> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use albatross_core::certificate::ChainError;
 use albatross_core::endpoint::{Input, InstallError, KnownPath, Output, Report, Session};
-use albatross_core::machine;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::{Level, Logger};
 use albatross_proto::Name;
@@ -372,12 +371,7 @@ impl Link {
     }
 
     fn log(&self, report: &Report, log: &Logger) {
-        let level = match report.level() {
-            machine::Level::Error => Level::Error,
-            machine::Level::Warning => Level::Warning,
-            machine::Level::Info => Level::Info,
-            machine::Level::Debug => Level::Debug,
-        };
+        let level = Level::from(report.level());
         if !log.enabled(level) {
             return;
         }

@@ -7,20 +7,21 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use albatross_core::influx::Address;
-use albatross_core::machine::{ClientId, Level, Now};
+use albatross_core::machine::{ClientId, Now};
 use albatross_core::vmmd::{
     CALLED, Config, Input, Outcome, Output, Spawn, Task, TaskFailure, TaskId, UserRange, Vmmd,
 };
+use albatross_driver::clock::wall_clock;
 use albatross_driver::listener::{self, Listener};
-use albatross_driver::logging::{self, Logger};
+use albatross_driver::logging::Logger;
 use albatross_driver::options::Common;
 use albatross_driver::server::{CloseReason, ConnectionId, Detached, Event, Server, SourceEvent};
 use albatross_driver::signals::{Signal, Signals};
+use albatross_proto::Name;
 use albatross_proto::frame::{self, MAX_ENCODED};
-use albatross_proto::{Name, Time};
 use albatross_report::Report;
 use mio::{Token, Waker};
 use ring::error::Unspecified;
@@ -375,7 +376,7 @@ impl Daemon<'_> {
             Output::RemoveFile(path) => self.report(files::remove(&path)),
             Output::RemoveTap(tap) => self.report(net::remove_tap(&tap)),
             Output::TakeBackBlocks(files) => self.report(process::take_back_blocks(&files)),
-            Output::Log(level, text) => self.log.log(level_of(level), text),
+            Output::Log(level, text) => self.log.log(level.into(), text),
             Output::StopListening => self.server.stop_listening(),
             Output::Exit => self.over = true,
             other => self.log.error(format_args!("the machine wants what this daemon cannot do: {other:?}")),
@@ -529,19 +530,7 @@ fn client_is_gone() -> Result<Outcome, TaskFailure> {
     Err(TaskFailure("the client is gone".to_owned()))
 }
 
-const fn level_of(level: Level) -> logging::Level {
-    match level {
-        Level::Error => logging::Level::Error,
-        Level::Warning => logging::Level::Warning,
-        Level::Info => logging::Level::Info,
-        Level::Debug => logging::Level::Debug,
-    }
-}
-
 /// Both clocks, the monotonic one since `started`.
 fn now(started: Instant) -> Now {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
-    let wall = Time::from_unix(seconds, since_epoch.subsec_nanos()).unwrap_or(Time::MAX);
-    Now { monotonic: started.elapsed(), wall }
+    Now { monotonic: started.elapsed(), wall: wall_clock() }
 }

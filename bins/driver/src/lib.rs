@@ -10,7 +10,9 @@
 //! | [`connection`] | one framed stream: bounded reading, a bounded queue for writing |
 //! | [`listener`] | the socket `<tmpdir>/util/NAME.sock`, or the one that systemd passes |
 //! | [`signals`] | SIGTERM and others as readiness |
+//! | [`upstream`] | the connection to another daemon |
 //! | [`lines`] | a connection that lines are written to |
+//! | [`clock`] | the time of day |
 //! | [`timer`] | deadlines, and how long to wait: for ever where there is none |
 //! | [`logging`] | levels, `PROG: [WARNING] text`, syslog |
 //! | [`escape`] | text from elsewhere, made harmless for terminals and logs |
@@ -48,6 +50,7 @@
 
 pub use argh;
 
+pub mod clock;
 pub mod connection;
 pub mod escape;
 pub mod event;
@@ -59,3 +62,4 @@ pub mod server;
 pub mod signals;
 pub mod sys;
 pub mod timer;
+pub mod upstream;

@@ -12,10 +12,13 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::os::unix::net::UnixDatagram;
-use std::process;
+use std::process::{self, ExitCode};
 use std::str::FromStr;
 
+use albatross_core::machine;
+
 use crate::escape;
+use crate::options::EXIT_INTERNAL;
 
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +33,17 @@ pub enum Level {
     Info,
     /// What happens, in detail.
     Debug,
+}
+
+impl From<machine::Level> for Level {
+    fn from(level: machine::Level) -> Self {
+        match level {
+            machine::Level::Error => Self::Error,
+            machine::Level::Warning => Self::Warning,
+            machine::Level::Info => Self::Info,
+            machine::Level::Debug => Self::Debug,
+        }
+    }
 }
 
 impl Level {
@@ -172,6 +186,18 @@ impl Logger {
     /// What happens, in detail.
     pub fn debug(&self, text: impl Display) {
         self.log(Level::Debug, text);
+    }
+
+    /// The exit code of a daemon that came to its end in this way; an error is logged.
+    #[must_use]
+    pub fn end(&self, result: Result<(), impl Display>) -> ExitCode {
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                self.error(error);
+                ExitCode::from(u8::try_from(EXIT_INTERNAL).unwrap_or(1))
+            }
+        }
     }
 
     /// A message of any level.

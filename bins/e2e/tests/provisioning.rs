@@ -12,21 +12,15 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
 
+use albatross_e2e::Programs;
 use albatross_e2e::programs::workspace;
-use albatross_e2e::{Programs, eventually};
-use nix::mount::{MsFlags, mount};
 
 #[allow(dead_code, reason = "taps are of no concern here")]
 mod namespace;
+mod typed;
 
-/// The beginnings of lines that are not about the command that was typed: what the daemons log.
-const LOGS: [&str; 3] = ["albatrossd: ", "albatross-console: ", "albatross-tls-endpoint: "];
+use typed::{Shell, new_system, wait_for};
 
 /// What is typed, and what is to come.
 #[derive(Debug)]
@@ -84,106 +78,18 @@ fn all_fit(patterns: &[String], lines: &[String]) -> bool {
     }
 }
 
-/// A shell that is typed into.
-struct Shell {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<std::io::PipeReader>,
-}
-
-impl Shell {
-    fn start(directory: &Path, programs: &Path) -> Self {
-        let (reader, writer) = std::io::pipe().unwrap();
-        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-        let mut child = Command::new("bash")
-            .args(["--norc", "--noprofile"])
-            .current_dir(directory)
-            .env("PATH", path)
-            .env("TMPDIR", directory)
-            .stdin(Stdio::piped())
-            .stdout(writer.try_clone().unwrap())
-            .stderr(writer)
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let mut shell = Self { child, input, output: BufReader::new(reader) };
-        // As somebody has it who types: jobs with names.
-        shell.type_in("set -m; top=$PWD");
-        shell
-    }
-
-    /// What comes of a command, and its status.
-    fn type_in(&mut self, command: &str) -> (Vec<String>, String) {
-        const END: &str = "<status of what was typed> ";
-        writeln!(self.input, "{command}\nprintf '\\n%s%s\\n' '{END}' \"$?\"").unwrap();
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "the shell has ended: {lines:?}");
-            let line = line.trim_end_matches('\n');
-            if let Some(status) = line.strip_prefix(END) {
-                // The one before the status is the line break of printf.
-                while lines.last().is_some_and(String::is_empty) {
-                    lines.pop();
-                }
-                return (lines, status.to_owned());
-            }
-            if !LOGS.iter().any(|log| line.starts_with(log)) {
-                lines.push(line.to_owned());
-            }
+/// Types a block, and compares what comes.
+fn execute(shell: &mut Shell, block: &[Step]) {
+    shell.type_in("cd \"$top\"");
+    for Step { command, output } in block {
+        let (lines, status) = shell.type_in(command);
+        assert_eq!(status, "0", "{command}: {lines:?}");
+        if let Some(daemon) = command.strip_suffix(" &") {
+            wait_for(daemon);
+        } else {
+            assert!(all_fit(output, &lines), "{command}\nsays     {lines:#?}\nand not  {output:#?}");
         }
     }
-
-    fn execute(&mut self, block: &[Step]) {
-        self.type_in("cd \"$top\"");
-        for Step { command, output } in block {
-            let (lines, status) = self.type_in(command);
-            assert_eq!(status, "0", "{command}: {lines:?}");
-            if let Some(daemon) = command.strip_suffix(" &") {
-                wait_for(daemon);
-            } else {
-                assert!(all_fit(output, &lines), "{command}\nsays     {lines:#?}\nand not  {output:#?}");
-            }
-        }
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        // Who waits for the daemons to come up does not wait for the unikernels to end.
-        _ = writeln!(self.input, "kill -KILL $(jobs -p); exit");
-        _ = self.child.wait();
-    }
-}
-
-/// Waits until a daemon that was started serves, as somebody does who reads on first.
-fn wait_for(daemon: &str) {
-    let socket = |name: &str| UnixStream::connect(format!("/run/albatross/util/{name}.sock")).is_ok();
-    let program = daemon.split(' ').next().unwrap();
-    eventually(daemon, || {
-        let is_there = match program {
-            "albatross-console" => socket("console"),
-            "albatrossd" => socket("vmmd"),
-            _ => TcpStream::connect("127.0.0.1:1025").is_ok(),
-        };
-        is_there.then_some(())
-    })
-    .unwrap();
-}
-
-/// The usual directories of the daemons, empty, and a host of the name that is in the document.
-fn new_system(directory: &Path) {
-    let none: Option<&Path> = None;
-    for path in ["/run", "/var/lib"] {
-        mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), none).unwrap();
-    }
-    for path in ["/run/albatross/util", "/run/albatross/fifo", "/var/lib/albatross"] {
-        fs::create_dir_all(path).unwrap();
-    }
-    let hosts = directory.join("hosts");
-    fs::write(&hosts, "127.0.0.1 localhost host.example\n").unwrap();
-    mount(Some(&hosts), "/etc/hosts", none, MsFlags::MS_BIND, none).unwrap();
-    namespace::ip("link set lo up");
 }
 
 #[test]
@@ -197,7 +103,7 @@ fn provisioning_is_as_it_is_written() {
         fs::copy(programs.guest("tick"), work.join("clock.spt")).unwrap();
         let mut shell = Shell::start(&work, programs.directory());
         for (_, blocks) in sections() {
-            blocks.iter().for_each(|block| shell.execute(block));
+            blocks.iter().for_each(|block| execute(&mut shell, block));
         }
         // Unikernels outlive a daemon that is killed. No other test runs any at this place.
         drop(shell);

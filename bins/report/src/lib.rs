@@ -8,16 +8,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use albatross_core::influx::report::{Input, Output, Reporter, of_connections, of_process};
-use albatross_core::influx::{Address, FromDatabase, Notice, ToDatabase};
-use albatross_core::machine::Level;
+use albatross_core::influx::{Address, FromDatabase, ToDatabase};
 use albatross_core::stats::process::{Units, Usage, started};
+use albatross_driver::clock::wall_clock;
 use albatross_driver::lines::{Lines, Progress};
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{ConnectionId, Server, SourceEvent};
-use albatross_proto::Time;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -139,7 +138,7 @@ impl Report {
                 Some(Input::Lines(lines))
             }
             Output::Log(notice) => {
-                note(log, &notice);
+                log.log(notice.level().into(), notice);
                 None
             }
         }
@@ -167,19 +166,4 @@ fn told(progress: Progress) -> Input {
         Progress::Written(octets) => FromDatabase::Written(octets),
         Progress::Closed(error) => FromDatabase::Closed(error.to_string()),
     })
-}
-
-fn note(log: &Logger, notice: &Notice) {
-    match notice.level() {
-        Level::Error => log.error(notice),
-        Level::Warning => log.warning(notice),
-        Level::Info => log.info(notice),
-        Level::Debug => log.debug(notice),
-    }
-}
-
-fn wall_clock() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Time::from_unix(seconds, since.subsec_nanos()).unwrap_or(Time::MAX)
 }
