@@ -12,7 +12,8 @@
 //!
 //! Who may do what is decided by [`authority`](crate::authority) from the verified path and nothing else.
 //! The policies of the chain go to albatrossd before the command, on the same connection, outermost first;
-//! where one is refused they are tried once more deepest first, over a new connection.
+//! where one is refused they are tried once more deepest first, over a new connection. A command that changes
+//! something is sent when all of them were accepted, one that only asks together with them.
 //!
 //! Nothing of a stream is held but what waits in the queues: replies and chunks pass octet by octet. Only an
 //! image that is streamed after a create is put together here, up to [`limits::MAX_STREAMED_IMAGE`].
@@ -432,6 +433,14 @@ impl Session {
     /// Says the policy with this index, or the command if there is none.
     fn say(&mut self, now: Duration, index: usize, out: &mut Vec<Output>) {
         let State::Asking(asking) = &mut self.state else { return };
+        if asking.is_together() {
+            let frames = asking.all_frames();
+            asking.await_policy(now, index);
+            return match frames {
+                Ok(frames) => self.say_to_daemon(now, frames, out),
+                Err(error) => self.fail(now, Failure::TooLong(error), out),
+            };
+        }
         match asking.policy_frame(index) {
             Some(Ok(frame)) => {
                 asking.await_policy(now, index);
@@ -447,7 +456,9 @@ impl Session {
         let (daemon, kind) = (asking.daemon(), asking.kind());
         let (early, client_ended) = (std::mem::take(&mut asking.early), asking.client_ended);
         self.state = State::Relaying(Box::new(Relay::new(now, daemon, kind)));
-        match asking.command_frame() {
+        // Where all was said together, the command is with the daemon.
+        let frame = if asking.is_together() { Ok(Vec::new()) } else { asking.command_frame() };
+        match frame {
             Ok(frame) => self.say_to_daemon(now, frame, out),
             Err(error) => return self.fail(now, Failure::TooLong(error), out),
         }
@@ -459,10 +470,21 @@ impl Session {
         }
     }
 
-    fn daemon_data(&mut self, now: Duration, data: &[u8], out: &mut Vec<Output>) {
+    fn daemon_data(&mut self, now: Duration, mut data: &[u8], out: &mut Vec<Output>) {
         match &mut self.state {
-            State::Asking(asking) => match asking.policy_answer(data) {
+            State::Asking(asking) => match asking.policy_answer(&mut data) {
                 Verdict::Wait => {}
+                Verdict::Next(index) if asking.is_together() => {
+                    if asking.has_policy(index) {
+                        asking.await_policy(now, index);
+                    } else {
+                        self.say_command(now, out);
+                    }
+                    // As often as the chain has policies.
+                    if !data.is_empty() {
+                        self.daemon_data(now, data, out);
+                    }
+                }
                 Verdict::Next(index) => self.say(now, index, out),
                 Verdict::OtherOrder => {
                     asking.phase = Phase::connecting(now);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use albatross_proto::{
     BlockCommand, Command, ConsoleCommand, EncodeError, Header, Name, Path, Payload, Policy, PolicyCommand,
-    StatisticsCommand, Wire,
+    StatisticsCommand, UnikernelCommand, Wire,
     command::Daemon,
     frame::{self, FrameReader},
 };
@@ -35,6 +35,9 @@ pub(super) struct Asking {
     pub(super) phase: Phase,
     /// The policies were tried outermost first, and one was refused.
     deepest_first: bool,
+    /// The policies and the command are sent at once: it changes nothing, so nothing is lost where a policy is
+    /// refused and its answer is not passed on.
+    together: bool,
     /// What the client streamed already. Bounded: nothing more is read from it in the meantime.
     pub(super) early: Vec<u8>,
     pub(super) client_ended: bool,
@@ -69,8 +72,9 @@ impl Asking {
             // Only albatrossd knows policies.
             authority.policies.clear();
         }
-        let phase = Phase::connecting(now);
-        Self { authority, phase, deepest_first: false, early: Vec::new(), client_ended: false }
+        let together = !authority.policies.is_empty() && changes_nothing(&authority.command);
+        let (phase, early) = (Phase::connecting(now), Vec::new());
+        Self { authority, phase, deepest_first: false, together, early, client_ended: false }
     }
 
     pub(super) const fn daemon(&self) -> Daemon {
@@ -88,6 +92,27 @@ impl Asking {
         }
     }
 
+    /// Whether all frames are sent at once.
+    pub(super) const fn is_together(&self) -> bool {
+        self.together
+    }
+
+    /// The frames of all policies and of the command. `Err` where one cannot be encoded.
+    pub(super) fn all_frames(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut frames = Vec::new();
+        for index in 0..self.authority.policies.len() {
+            frames.extend(self.policy_frame(index).transpose()?.unwrap_or_default());
+        }
+        let Authority { name, policies, command } = &self.authority;
+        frames.extend(command_frame(policies.len(), name.clone(), command.clone())?);
+        Ok(frames)
+    }
+
+    /// Whether there is a policy with this index.
+    pub(super) fn has_policy(&self, index: usize) -> bool {
+        self.policy(index).is_some()
+    }
+
     /// The frame of the policy with this index in the order of sending; `None` after the last. `Err` where
     /// it cannot be encoded.
     pub(super) fn policy_frame(&self, index: usize) -> Option<Result<Vec<u8>, EncodeError>> {
@@ -102,15 +127,15 @@ impl Asking {
         self.phase = Phase::Policy { index, reader, until: now.saturating_add(DAEMON_PATIENCE) };
     }
 
-    /// What follows from these octets of the answer to a policy.
-    pub(super) fn policy_answer(&mut self, mut data: &[u8]) -> Verdict {
-        let daemon = self.daemon();
+    /// What follows from these octets of the answer to a policy. What is left of them is of the next answer.
+    pub(super) fn policy_answer(&mut self, data: &mut &[u8]) -> Verdict {
+        let (daemon, together) = (self.daemon(), self.together);
         let Phase::Policy { index, reader, .. } = &mut self.phase else {
             return Verdict::Fail(Failure::Nonsense(daemon));
         };
         let index = *index;
-        let answer = match reader.read(&mut data) {
-            Ok(Some(answer)) if data.is_empty() => answer,
+        let answer = match reader.read(data) {
+            Ok(Some(answer)) if together || data.is_empty() => answer,
             Ok(None) => return Verdict::Wait,
             Ok(Some(_)) | Err(_) => return Verdict::Fail(Failure::Nonsense(daemon)),
         };
@@ -160,6 +185,20 @@ impl Phase {
             Self::Policy { .. } => false,
         }
     }
+}
+
+/// Whether a command asks and does nothing else, and its answer is a single message.
+const fn changes_nothing(command: &Command<'_>) -> bool {
+    matches!(
+        command,
+        Command::Unikernel(
+            UnikernelCommand::Info
+                | UnikernelCommand::InfoV5
+                | UnikernelCommand::InfoV4
+                | UnikernelCommand::Status
+        ) | Command::Policy(PolicyCommand::Info)
+            | Command::Block(BlockCommand::Info)
+    )
 }
 
 fn command_frame(sequence: usize, name: Name, command: Command<'_>) -> Result<Vec<u8>, EncodeError> {

@@ -180,6 +180,10 @@ fn info() -> Command<'static> {
     Command::Unikernel(UnikernelCommand::Info)
 }
 
+fn destroy() -> Command<'static> {
+    Command::Unikernel(UnikernelCommand::Destroy)
+}
+
 fn create() -> Command<'static> {
     Command::Unikernel(UnikernelCommand::Create(config()))
 }
@@ -200,7 +204,7 @@ fn chunks(pieces: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn policies_go_first_and_the_reply_comes_back_as_it_is() {
-    let mut rig = Rig::asks(info(), 2);
+    let mut rig = Rig::asks(destroy(), 2);
     assert_eq!(rig.connects, [Daemon::Vmmd]);
     rig.connects();
     let add = || Command::Policy(PolicyCommand::Add(policy()));
@@ -208,15 +212,15 @@ fn policies_go_first_and_the_reply_comes_back_as_it_is() {
     rig.daemon_says(ok("added policy"));
     assert_eq!(rig.commands(), [(1, "alice:bob:".into(), add())]);
     rig.daemon_says(ok("added policy"));
-    assert_eq!(rig.commands(), [(2, NAME.into(), info())]);
-    let reply = message(Payload::Success(Success::Info(Vec::new())));
+    assert_eq!(rig.commands(), [(2, NAME.into(), destroy())]);
+    let reply = message(ok("destroyed unikernel"));
     let (first, second) = reply.split_at(7);
     rig.happens(Input::DaemonData(first));
     assert!(!rig.closing);
     rig.happens(Input::DaemonData(second));
     assert_eq!(rig.client, reply);
     assert!(rig.closing && !rig.connected);
-    assert_eq!(rig.report(), "alice:bob:hello, info: done");
+    assert_eq!(rig.report(), "alice:bob:hello, destroy: done");
     rig.happens(Input::ClientTook(reply.len()));
     rig.happens(Input::ClientGone);
     assert!(rig.dropped && rig.session.is_over());
@@ -224,8 +228,36 @@ fn policies_go_first_and_the_reply_comes_back_as_it_is() {
 }
 
 #[test]
-fn policies_are_tried_in_the_other_order_once() {
+fn who_only_asks_is_answered_in_one_turn() {
+    let add = || Command::Policy(PolicyCommand::Add(policy()));
+    let reply = message(Payload::Success(Success::Info(Vec::new())));
+    let answers = [message(ok("added policy")), message(ok("added policy")), reply.clone()].concat();
+    // However the answers come.
+    for size in 1..=answers.len() {
+        let mut rig = Rig::asks(info(), 2);
+        rig.connects();
+        let all = [(0, "alice:".into(), add()), (1, "alice:bob:".into(), add()), (2, NAME.into(), info())];
+        assert_eq!(rig.commands(), all);
+        answers.chunks(size).for_each(|octets| rig.happens(Input::DaemonData(octets)));
+        assert_eq!((&rig.client, rig.connected), (&reply, false), "{size}");
+        assert_eq!(rig.report(), "alice:bob:hello, info: done");
+    }
+    // One that is refused a policy is not shown what was answered.
+    let answers = [message(ok("added policy")), message(no("too large")), reply].concat();
     let mut rig = Rig::asks(info(), 2);
+    rig.connects();
+    rig.happens(Input::DaemonData(&answers));
+    assert_eq!(rig.connects, [Daemon::Vmmd, Daemon::Vmmd]);
+    rig.connects();
+    rig.commands();
+    rig.happens(Input::DaemonData(&message(no("too small"))));
+    assert_eq!(rig.failure(), "policy of alice:bob was not accepted: too small");
+    assert_eq!(frames(&rig.client).len(), 1);
+}
+
+#[test]
+fn policies_are_tried_in_the_other_order_once() {
+    let mut rig = Rig::asks(destroy(), 2);
     rig.connects();
     rig.commands();
     rig.daemon_says(ok("added policy"));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use albatross_proto::log;
 use albatross_tls::server::{Acceptor, EndWriting, Places, Shown, Stream, TlsError};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use nix::libc;
+use nix::sys::socket::{MsgFlags, sendmsg};
 
 use crate::events;
 use crate::lists::{self, Lists};
@@ -41,7 +44,11 @@ pub(crate) struct Context<'a> {
 
 /// A TCP connection of which one direction can be closed.
 #[derive(Debug)]
-pub(crate) struct Socket(TcpStream);
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// What is written is sent with the end.
+    ends: bool,
+}
 
 /// One client.
 #[derive(Debug)]
@@ -215,7 +222,7 @@ impl Link {
     fn watch(&mut self, registry: &Registry) -> io::Result<()> {
         let all = Interest::READABLE | Interest::WRITABLE;
         if self.client.is_stuck() && self.client_interest != all {
-            registry.reregister(&mut self.client.stream_mut().0, self.token, all)?;
+            registry.reregister(&mut self.client.stream_mut().stream, self.token, all)?;
             self.client_interest = all;
         }
         if let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.is_stuck())
@@ -398,23 +405,28 @@ const fn socket_name(daemon: Daemon) -> &'static str {
 
 impl Socket {
     pub(crate) const fn new(stream: TcpStream) -> Self {
-        Self(stream)
+        Self { stream, ends: false }
     }
 }
 
 impl io::Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.stream.read(buffer)
     }
 }
 
 impl io::Write for Socket {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.write(octets)
+        self.stream.write(octets)
     }
 
     fn write_vectored(&mut self, blocks: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(blocks)
+        if !self.ends {
+            return self.stream.write_vectored(blocks);
+        }
+        // One packet in place of two, and its client wakes up once.
+        let flags = MsgFlags::from_bits_retain(libc::MSG_MORE) | MsgFlags::MSG_NOSIGNAL;
+        Ok(sendmsg::<()>(self.stream.as_raw_fd(), blocks, &[], flags, None)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -423,7 +435,11 @@ impl io::Write for Socket {
 }
 
 impl EndWriting for Socket {
+    fn end_follows(&mut self) {
+        self.ends = true;
+    }
+
     fn end_writing(&mut self) -> io::Result<()> {
-        self.0.shutdown(std::net::Shutdown::Write)
+        self.stream.shutdown(std::net::Shutdown::Write)
     }
 }

@@ -18,6 +18,9 @@ const BATCH: usize = 64 * 1024;
 
 /// A stream of which one direction can be closed.
 pub trait EndWriting {
+    /// The end follows what is written next, which may wait for it, to be sent together.
+    fn end_follows(&mut self) {}
+
     /// Tells the peer that nothing more comes; it can still send.
     ///
     /// # Errors
@@ -245,5 +248,6 @@ impl<S: Write + EndWriting> Stream<S> {
     fn notify(&mut self) {
         self.closing = Closing::Notified;
         self.tls.send_close_notify();
+        self.stream.end_follows();
     }
 }
