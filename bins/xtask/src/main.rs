@@ -9,6 +9,7 @@
 //! | `measure` | measures the delivered programs, and holds each figure against its target |
 //! | `measure-door` | the same for the TLS endpoint, in turns with OpenSSL's server, and for the client |
 //! | `measure-tender` | the same for the tender, in turns with the reference's where `ALBATROSS_SOLO5` names a built Solo5 |
+//! | `load` | puts a host with all daemons and many guests under load, and kills each daemon under it |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
 //! | `systemd` | shows albatrossd as a unit of a real systemd, in a virtual machine |
@@ -19,6 +20,7 @@ mod api;
 mod bench;
 mod fuzz;
 mod links;
+mod load;
 mod measure;
 mod measure_door;
 mod measure_tender;
@@ -53,6 +55,7 @@ enum Command {
     Measure(Measure),
     MeasureDoor(MeasureDoor),
     MeasureTender(MeasureTender),
+    Load(Load),
     Echo(Echo),
     Links(Links),
     Systemd(Systemd),
@@ -157,6 +160,28 @@ struct MeasureTender {
     rounds: usize,
 }
 
+/// Puts a host with all daemons and many guests under load, and kills each daemon under it: nothing that was acknowledged
+/// may be lost. Needs root.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "load")]
+struct Load {
+    /// how long the load lasts before the kills (30)
+    #[argh(option, arg_name = "N", default = "30")]
+    minutes: u64,
+    /// until the clients have done so many commands, instead
+    #[argh(option, arg_name = "N")]
+    commands: Option<usize>,
+    /// how many unikernels there are (200)
+    #[argh(option, arg_name = "N", default = "200")]
+    guests: usize,
+    /// what the clients' choices follow from (1)
+    #[argh(option, arg_name = "S", default = "1")]
+    seed: u64,
+    /// build for tests, not as for delivery: figures mean little
+    #[argh(switch)]
+    debug: bool,
+}
+
 /// Checks that the daemon that runs as root links no TLS, X.509 or HTTP.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "links")]
@@ -224,6 +249,9 @@ fn main() -> ExitCode {
         Command::Echo(Echo { socket }) => measure::echo(&socket),
         Command::MeasureDoor(MeasureDoor { rounds, count }) => measure_door::run(rounds, count),
         Command::MeasureTender(MeasureTender { rounds }) => measure_tender::run(rounds),
+        Command::Load(Load { minutes, commands, guests, seed, debug }) => {
+            load::run(&load::Wanted { minutes, commands, guests, seed, debug })
+        }
         Command::Links(Links {}) => links::run(),
         Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),
         Command::Pages(Pages { folder }) => pages::run(&folder),
