@@ -8,7 +8,7 @@ use albatross_proto::frame::FrameReader;
 use albatross_proto::{Command, ConsoleCommand, Data, Header, Int, Name, Payload, Success, Time, Wire};
 
 use super::{Console, FifoId, HOLD, HOLD_MOST, Input, MAX_CONSOLES, Notice, Output, PENDING_HIGH};
-use crate::machine::{ClientId, Now};
+use crate::machine::{ClientId, Level, Now};
 
 const DAEMON: ClientId = ClientId(0);
 
@@ -510,4 +510,46 @@ fn a_guest_that_ends_while_it_is_held_up_leaves_nothing_behind() {
     assert_eq!(host.console.next_deadline(), None);
     assert!(host.console.fifos.is_empty());
     assert!(!host.closed.contains(&stuck), "there is nothing more to send");
+}
+
+/// The operator reads these: each names whom or what it is about, and what is wrong.
+#[test]
+fn notices_say_whom_they_are_about_and_what_is_wrong() {
+    let (client, name) = (ClientId(7), "foo:one".parse::<Name>().unwrap());
+    let undecodable = Wire::decode(b"nonsense").unwrap_err();
+    let said = format!("client 7 sent no message: {undecodable}");
+    let all: [(Notice, Level, &str); 9] = [
+        (Notice::Undecodable(client, undecodable), Level::Warning, &said),
+        (Notice::Unexpected(client), Level::Warning, "client 7 sent what no console understands"),
+        (
+            Notice::WrongName(client, name.clone()),
+            Level::Warning,
+            "client 7 used foo:one for a command that needs a name of the other kind",
+        ),
+        (Notice::Opened(name.clone()), Level::Info, "console of foo:one is read"),
+        (
+            Notice::NotOpened(name.clone(), "no such file".to_owned()),
+            Level::Warning,
+            "fifo of foo:one cannot be opened: no such file",
+        ),
+        (Notice::Ended(name.clone()), Level::Info, "console of foo:one ended"),
+        (
+            Notice::ConsoleDropped(name.clone()),
+            Level::Info,
+            "console of foo:one is dropped, its path may keep no more",
+        ),
+        (
+            Notice::Displaced(client, name.clone()),
+            Level::Info,
+            "client 7 is no longer subscribed to foo:one: too many are",
+        ),
+        (
+            Notice::TooSlow(client, name),
+            Level::Warning,
+            "client 7 is no longer subscribed to foo:one: it does not read what is sent",
+        ),
+    ];
+    for (notice, level, text) in all {
+        assert_eq!((notice.level(), notice.to_string().as_str()), (level, text));
+    }
 }

@@ -1,6 +1,7 @@
 //! A minimal image, and what is refused of it when anything is changed.
 
-use super::elf::{HEADER_LENGTH, PROGRAM_HEADER_LENGTH, PT_LOAD, PT_NOTE};
+use super::elf::{HEADER_LENGTH, PROGRAM_HEADER_LENGTH, PT_LOAD, PT_NOTE, ProgramHeader};
+use super::segment::Segments;
 use super::*;
 use albatross_proto::{BlockDevice, NetDevice};
 
@@ -368,4 +369,82 @@ fn what_follows_a_stream_is_refused() {
 fn the_digest_is_sha_256() {
     let hex: String = digest(b"abc").iter().map(|octet| format!("{octet:02x}")).collect();
     assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "FIPS 180-4");
+}
+
+#[test]
+fn what_is_compressed_in_pieces_is_what_is_compressed_at_once() {
+    let content: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
+    for (level, piece) in [(0, 1 << 20), (1, 65_536), (9, 4_096), (77, 33_333)] {
+        let mut sent = Vec::new();
+        let mut deflating = Deflating::new(level);
+        let mut keep = |octets: &[u8]| {
+            sent.extend_from_slice(octets);
+            Ok::<(), ()>(())
+        };
+        content.chunks(piece).for_each(|octets| deflating.feed(octets, &mut keep).unwrap());
+        deflating.finish(&mut keep).unwrap();
+        assert_eq!(inflate(&sent, content.len()).as_ref(), Ok(&content), "level {level}");
+    }
+    // Who takes no more ends it.
+    let mut deflating = Deflating::new(1);
+    assert_eq!(deflating.feed(&content, |_| Err("full")), Err("full"));
+}
+
+#[test]
+fn an_image_that_is_read_in_parts_says_the_same_and_a_part_that_fails_is_told() {
+    let image = Parts::good().build();
+    let length = u64::try_from(image.len()).unwrap();
+    let part = |offset: u64, octets: usize| {
+        let begin = usize::try_from(offset).unwrap();
+        image[begin..begin + octets].to_vec()
+    };
+    let read = inspect_with(length, |offset, octets| Ok::<_, ()>(part(offset, octets)));
+    assert_eq!(read.unwrap(), inspect(&image));
+    // The header, the table, the head of a note, the note.
+    for failing in 0..4 {
+        let mut reads = 0..failing;
+        let read = inspect_with(length, |offset, octets| match reads.next() {
+            Some(_) => Ok(part(offset, octets)),
+            None => Err("gone"),
+        });
+        assert_eq!(read, Err("gone"), "read {failing}");
+    }
+}
+
+#[test]
+fn every_rule_of_the_segments_that_are_loaded_is_checked() {
+    const FILE: u64 = 0x10_0000;
+    let good = ProgramHeader {
+        kind: PT_LOAD,
+        flags: 5,
+        file_offset: 0x1000,
+        address: LOWEST_ADDRESS,
+        file_size: 0x800,
+        memory_size: 0x1000,
+        alignment: 0x1000,
+    };
+    let add = |all: &[ProgramHeader]| {
+        let mut segments = Segments::of_file(FILE);
+        all.iter().try_for_each(|segment| segments.add(segment))
+    };
+    let next = ProgramHeader { address: LOWEST_ADDRESS + 0x1000, ..good };
+    assert_eq!(add(&[good, next]), Ok(()));
+    // What is not loaded, or has nothing in the file, may be anything.
+    let empty = ProgramHeader { file_size: 0, address: 1, ..good };
+    assert_eq!(add(&[empty, ProgramHeader { kind: PT_NOTE, ..empty }, good]), Ok(()));
+    for (segment, error) in [
+        (ProgramHeader { file_offset: FILE - 0x7ff, ..good }, SegmentError::File),
+        (ProgramHeader { file_offset: u64::MAX, ..good }, SegmentError::File),
+        (ProgramHeader { memory_size: 0x7ff, ..good }, SegmentError::Sizes),
+        (ProgramHeader { alignment: 0, ..good }, SegmentError::Alignment),
+        (ProgramHeader { alignment: 0x1800, ..good }, SegmentError::Alignment),
+        (ProgramHeader { address: LOWEST_ADDRESS - 1, ..good }, SegmentError::Low),
+        (ProgramHeader { address: u64::MAX - 0xfff, memory_size: 0x2000, ..good }, SegmentError::High),
+        (ProgramHeader { address: LOWEST_ADDRESS + 0x10, alignment: 0x10, ..good }, SegmentError::Page),
+        (ProgramHeader { flags: 7, ..good }, SegmentError::WriteAndExecute),
+    ] {
+        assert_eq!(add(&[segment]), Err(error), "{segment:x?}");
+    }
+    assert_eq!(add(&[next, good]), Err(SegmentError::Order));
+    assert_eq!(add(&[good, good]), Err(SegmentError::Order));
 }

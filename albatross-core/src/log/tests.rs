@@ -9,6 +9,7 @@ use albatross_proto::{Int, Name, Text, Time};
 
 use super::*;
 use crate::eventlog::{BEGIN, Log, Reader};
+use crate::machine::Level;
 
 struct Host {
     machine: EventLog,
@@ -476,4 +477,65 @@ fn a_file_that_is_damaged_while_it_is_read_ends_who_reads_it() {
     host.settle();
     assert!(host.closed.contains(&ClientId(1)));
     assert!(matches!(&host.notices[0], Notice::NotRead(_, why) if why.contains("chain is broken")));
+}
+
+/// The operator reads these: each names whom or what it is about, and what is wrong.
+#[test]
+fn notices_say_whom_they_are_about_and_what_is_wrong() {
+    let (client, name) = (ClientId(7), "alice:bob".parse::<Name>().unwrap());
+    let link = [0xab; LINK];
+    let hex = "ab".repeat(LINK);
+    let undecodable = Wire::decode(b"nonsense").unwrap_err();
+    let said = format!("client 7 sent no message: {undecodable}");
+    let all = [
+        (Notice::Undecodable(client, undecodable), Level::Warning, said),
+        (
+            Notice::Unexpected(client),
+            Level::Warning,
+            "client 7 sent what no event log understands".to_owned(),
+        ),
+        (
+            Notice::NotWritten("no space left".to_owned()),
+            Level::Error,
+            "events are not written: no space left".to_owned(),
+        ),
+        (Notice::WritesAgain, Level::Warning, "events are written again".to_owned()),
+        (
+            Notice::NotRead(client, "gone".to_owned()),
+            Level::Warning,
+            "client 7 is no longer subscribed: the file cannot be read: gone".to_owned(),
+        ),
+        (
+            Notice::TooSlow(client, name.clone()),
+            Level::Warning,
+            "client 7 is no longer subscribed to alice:bob: it does not read what is sent".to_owned(),
+        ),
+        (
+            Notice::Displaced(client, name),
+            Level::Info,
+            "client 7 is no longer subscribed to alice:bob: too many are".to_owned(),
+        ),
+        (
+            Notice::Rotated(link),
+            Level::Info,
+            format!("a new file was begun; the one before ends with link {hex}"),
+        ),
+        (
+            Notice::OtherFile(link),
+            Level::Warning,
+            format!(
+                "the file was replaced by another one, which is gone on with after link {hex}; it does not go on \
+                 from the one before"
+            ),
+        ),
+        (Notice::SameFile, Level::Info, "the file was not replaced".to_owned()),
+        (
+            Notice::NotReopened("full".to_owned()),
+            Level::Error,
+            "the file that is there now cannot be used, the one before goes on: full".to_owned(),
+        ),
+    ];
+    for (notice, level, text) in all {
+        assert_eq!((notice.level(), notice.to_string()), (level, text));
+    }
 }

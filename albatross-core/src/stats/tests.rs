@@ -7,6 +7,7 @@ use albatross_proto::stats::{KinfoMem, Rusage};
 use albatross_proto::{Int, Time};
 
 use super::*;
+use crate::machine::Level;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const UNITS: Units = Units { ticks: 100, page: 4096 };
@@ -432,4 +433,37 @@ fn the_start_of_a_process_is_told_as_it_was_when_it_was_added() {
     }
     // Up since 100 s at 1 000 000, begun 25 s after.
     assert_eq!(starts, [999_925]);
+}
+
+/// The operator reads these: each names whom or what it is about, and what is wrong.
+#[test]
+fn notices_say_whom_they_are_about_and_what_is_wrong() {
+    let (client, name) = (ClientId(7), "a:one".parse::<Name>().unwrap());
+    let undecodable = Wire::decode(b"nonsense").unwrap_err();
+    let said = format!("client 7 sent no message: {undecodable}");
+    let all: [(Notice, Level, &str); 10] = [
+        (Notice::Undecodable(client, undecodable), Level::Warning, &said),
+        (Notice::Unexpected(client), Level::Warning, "client 7 sent what no statistics daemon understands"),
+        (Notice::VmmdReached, Level::Info, "albatrossd says what runs"),
+        (
+            Notice::VmmdUnreachable("no such file".to_owned()),
+            Level::Debug,
+            "albatrossd cannot be reached: no such file",
+        ),
+        (Notice::VmmdRefused("no".into()), Level::Warning, "albatrossd does not say what runs: no"),
+        (Notice::VmmdLost, Level::Warning, "the connection to albatrossd is gone"),
+        (Notice::NotAdded(name.clone(), "why".to_owned()), Level::Warning, "a:one cannot be watched: why"),
+        (Notice::Gone(name.clone(), 12), Level::Info, "process 12 of a:one is gone"),
+        (
+            Notice::Displaced(client, name.clone()),
+            Level::Info,
+            "client 7 is no longer subscribed to a:one: too many are",
+        ),
+        (Notice::TooMany(client), Level::Warning, "client 7 is not subscribed: too many are"),
+    ];
+    for (notice, level, text) in all {
+        assert_eq!((notice.level(), notice.to_string().as_str()), (level, text));
+    }
+    let slow = Notice::TooSlow(client, name);
+    assert_eq!(slow.to_string(), "client 7 is no longer subscribed to a:one: it does not read what is sent");
 }

@@ -25,6 +25,7 @@ mod life;
 mod measure;
 mod state;
 mod statistics;
+mod strange;
 mod takeover;
 
 /// Images that can be looked at, see `testdata/images`.

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `quickstart` | builds everything and shows a unikernel deployed by certificate |
 //! | `test` | runs every test there is |
+//! | `bench` | measures everything, or our programs in turns with another implementation's, and writes a table |
+//! | `regress` | holds figures that are no timings against what they were |
 //! | `measure` | measures the delivered programs, and holds each figure against its target |
 //! | `measure-door` | the same for the TLS endpoint, in turns with OpenSSL's server, and for the client |
 //! | `measure-tender` | the same for the tender, in turns with the reference's where `ALBATROSS_SOLO5` names a built Solo5 |
@@ -16,6 +18,7 @@
 //! | `links` | checks that the daemon that runs as root links no TLS, X.509 or HTTP |
 
 mod api;
+mod bench;
 mod fuzz;
 mod links;
 mod load;
@@ -26,6 +29,7 @@ mod packages;
 mod pages;
 mod papers;
 mod quickstart;
+mod regress;
 mod systemd;
 mod test;
 
@@ -48,6 +52,8 @@ struct Options {
 enum Command {
     Quickstart(Quickstart),
     Test(Test),
+    Bench(Bench),
+    Regress(Regress),
     Measure(Measure),
     MeasureDoor(MeasureDoor),
     MeasureTender(MeasureTender),
@@ -77,6 +83,42 @@ struct Quickstart {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "test")]
 struct Test {}
+
+/// Measures everything that there is to measure of the delivered programs, or these in turns with another implementation's,
+/// and writes a table.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "bench")]
+struct Bench {
+    /// fewer rounds and smaller loads: to see that it works
+    #[argh(switch)]
+    quick: bool,
+    /// only this: programs, door, tender, or what measure knows; with --peer local, tls, blocks, policies, creates, console,
+    /// start or restarts; may be given again
+    #[argh(option, arg_name = "WHAT")]
+    only: Vec<String>,
+    /// another implementation's programs, which are measured in turns with ours
+    #[argh(option, arg_name = "FOLDER")]
+    peer: Option<PathBuf>,
+    /// with --peer: the tender that both use (ours)
+    #[argh(option, arg_name = "FILE")]
+    tender: Option<PathBuf>,
+    /// where to write the table, as Markdown and as JSON (bench in the target directory)
+    #[argh(option, arg_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// Holds instructions, allocations, sizes and memory against what they were when testdata/regress.txt was written. Needs
+/// valgrind.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "regress")]
+struct Regress {
+    /// only this: works, sizes or memory; may be given again
+    #[argh(option, arg_name = "WHAT")]
+    only: Vec<String>,
+    /// write down what they are now
+    #[argh(switch)]
+    bless: bool,
+}
 
 /// Measures the delivered programs, and holds each figure against its target.
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -217,6 +259,10 @@ fn main() -> ExitCode {
     let result: Result<(), Failure> = match options.command {
         Command::Quickstart(Quickstart { keep, release }) => quickstart::run(keep, release),
         Command::Test(Test {}) => test::run(),
+        Command::Bench(Bench { quick, only, peer, tender, out }) => {
+            bench::run(&bench::Options { quick, only, peer, tender, out })
+        }
+        Command::Regress(Regress { only, bless }) => regress::run(&only, bless),
         Command::Measure(Measure { rounds, only }) => measure::run(rounds, &only),
         Command::Echo(Echo { socket }) => measure::echo(&socket),
         Command::MeasureDoor(MeasureDoor { rounds, count }) => measure_door::run(rounds, count),

@@ -23,6 +23,8 @@ use std::path::Path;
 use albatross_e2e::programs::{cargo, target_directory};
 use albatross_e2e::{Failure, Profile, Programs};
 
+pub(crate) use ask::{create, padded};
+pub(crate) use block::content;
 pub(crate) use echo::serve as echo;
 use table::Table;
 
@@ -46,9 +48,9 @@ const ALL: [(&str, Measure); 11] = [
 
 /// Measures what is in `only`, or everything, in so many rounds.
 pub(crate) fn run(rounds: usize, only: &[String]) -> Result<(), Failure> {
-    if let Some(unknown) = only.iter().find(|it| ALL.iter().all(|(name, _)| it != name)) {
-        let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-        let what = format!("{unknown:?} is not measured, these are: {}", names.join(" "));
+    if let Some(unknown) = only.iter().find(|it| names().all(|name| *it != name)) {
+        let what =
+            format!("{unknown:?} is not measured, these are: {}", names().collect::<Vec<_>>().join(" "));
         return Err(Failure::Unexpected { command: "cargo xtask measure".to_owned(), what });
     }
     if cfg!(debug_assertions) {
@@ -59,11 +61,22 @@ pub(crate) fn run(rounds: usize, only: &[String]) -> Result<(), Failure> {
     }
     let programs = Programs::build(Profile::Release, false)?;
     let mut table = Table::default();
-    for (_, measure) in ALL.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|it| it == name)) {
-        measure(&programs, &mut table, rounds)?;
+    for name in names().filter(|name| only.is_empty() || only.iter().any(|it| it == name)) {
+        fill(name, &programs, &mut table, rounds)?;
     }
     table.end();
     Ok(())
+}
+
+/// The names of all that is measured.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
+/// Measures what has this name.
+pub(crate) fn fill(name: &str, programs: &Programs, table: &mut Table, rounds: usize) -> Result<(), Failure> {
+    let mut wanted = ALL.iter().filter(|(it, _)| *it == name);
+    wanted.try_for_each(|(_, measure)| measure(programs, table, rounds))
 }
 
 /// Runs this program again with these arguments, built as what it measures is: it plays the clients, which must not be

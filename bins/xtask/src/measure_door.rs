@@ -40,7 +40,8 @@ const SHARE: f64 = 0.35;
 const OCAML_SET: f64 = 222.0;
 const OCAML_DUMP: f64 = 100.0;
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+/// A connection to an endpoint.
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// What is measured on.
 struct House {
@@ -79,19 +80,30 @@ pub(crate) fn run(rounds: usize, count: usize) -> Result<(), Failure> {
         let (rounds, count) = (rounds.to_string(), count.to_string());
         return as_delivered(&["measure-door", "--rounds", &rounds, "--count", &count]);
     }
-    let house = House::new()?;
     let mut table = Table::default();
+    fill(&Programs::build(Profile::Release, false)?, &mut table, rounds, count)?;
+    table.end();
+    Ok(())
+}
+
+/// Measures into this table.
+pub(crate) fn fill(
+    programs: &Programs,
+    table: &mut Table,
+    rounds: usize,
+    count: usize,
+) -> Result<(), Failure> {
+    let house = House::new(programs)?;
     table.section("memory of the endpoint");
     table.figure("idle", mib(house.resident()), "MiB", Target::Most(4.0));
-    house.silent(&mut table)?;
+    house.silent(table)?;
     let mut figures = Rounds::default();
     for round in 0..rounds {
         house.round(&mut figures, round, count)?;
     }
     let idle = "idle, after handshakes and streams";
     table.figure(idle, mib(house.resident()), "MiB", Target::Most(4.0));
-    figures.print(&mut table);
-    table.end();
+    figures.print(table);
     Ok(())
 }
 
@@ -120,10 +132,9 @@ impl Rounds {
 }
 
 impl House {
-    fn new() -> Result<Self, Failure> {
-        let programs = Programs::build(Profile::Release, false)?;
-        let mut host = Host::new(&programs)?;
-        let pki = Pki::generate(&programs, &host.work())?;
+    fn new(programs: &Programs) -> Result<Self, Failure> {
+        let mut host = Host::new(programs)?;
+        let pki = Pki::generate(programs, &host.work())?;
         let block = (2 * BLOCK).to_string();
         pki.intermediate("ca", "alice", 4, &["--mem", "64", "--block", &block])?;
         pki.leaf("alice", "asks", &["info", "--name", "asks"])?;
@@ -260,10 +271,11 @@ impl House {
 }
 
 /// A chain and its key, read once.
-struct Client(ClientConfig);
+pub(crate) struct Client(ClientConfig);
 
 impl Client {
-    fn new(pki: &Pki, leaf: &str) -> Result<Self, Failure> {
+    /// With the leaf that the files of this name hold.
+    pub(crate) fn new(pki: &Pki, leaf: &str) -> Result<Self, Failure> {
         let read = |name: &str| {
             let path = pki.path(name);
             let text = fs::read(&path).map_err(|error| Failure::io("read", &path, error))?;
@@ -279,7 +291,8 @@ impl Client {
         Ok(Self(config.map_err(|error| other("begin", error))?))
     }
 
-    fn connect(&self, port: u16) -> Result<Tls, Failure> {
+    /// Connects; the handshake comes with the first octets.
+    pub(crate) fn connect(&self, port: u16) -> Result<Tls, Failure> {
         let connection = albatross_tls::client::connection(self.0.clone());
         Ok(StreamOwned::new(connection.map_err(|error| other("begin", error))?, connect(port)?))
     }

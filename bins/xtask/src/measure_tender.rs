@@ -41,17 +41,24 @@ pub(crate) fn run(rounds: usize) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
         return as_delivered(&["measure-tender", "--rounds", &rounds.to_string()]);
     }
-    let programs = Programs::build(Profile::Release, false)?;
+    let mut table = Table::default();
+    fill(&Programs::build(Profile::Release, false)?, &mut table, rounds)?;
+    table.end();
+    Ok(())
+}
+
+/// Measures into this table.
+pub(crate) fn fill(programs: &Programs, table: &mut Table, rounds: usize) -> Result<(), Failure> {
     let ours = programs.path("albatross-spt");
     let reference =
         env::var_os(VARIABLE).map(|directory| PathBuf::from(directory).join("tenders/spt/solo5-spt"));
     let disk = env::temp_dir().join(format!("albatross-measure-{}", std::process::id()));
     fs::write(&disk, vec![7; usize::try_from(DISK).unwrap_or_default()])
         .map_err(|error| Failure::io("write", &disk, error))?;
-    let measured = in_rounds(rounds, &programs, &ours, reference.as_deref(), &disk);
+    let measured = in_rounds(rounds, programs, &ours, reference.as_deref(), &disk);
     fs::remove_file(&disk).map_err(|error| Failure::io("remove", &disk, error))?;
     let (mine, theirs, bare) = measured?;
-    print(&ours, &programs, mine, reference.is_some().then_some(theirs), bare)
+    print(table, &ours, programs, (mine, reference.is_some().then_some(theirs)), bare)
 }
 
 fn in_rounds(
@@ -79,13 +86,12 @@ fn in_rounds(
 }
 
 fn print(
+    table: &mut Table,
     ours: &Path,
     programs: &Programs,
-    mine: Figures,
-    theirs: Option<Figures>,
+    (mine, theirs): (Figures, Option<Figures>),
     bare: Vec<f64>,
 ) -> Result<(), Failure> {
-    let mut table = Table::default();
     let [first, exit] = [&mine.first_octet, &mine.exit].map(|values| median(values.clone()));
     let (read, bare) = (median(mine.reads), median(bare));
     let ping = median(mine.pings.clone());
@@ -118,7 +124,6 @@ fn print(
     table.figure("resident besides guest memory", mib(besides(ours, programs)?), "MiB", Target::Most(1.0));
     let size = fs::metadata(ours).map_err(|error| Failure::io("look at", ours, error))?.len();
     table.figure("the program, with its symbols", mib(size / 1024), "MiB", Target::Most(1.0));
-    table.end();
     Ok(())
 }
 

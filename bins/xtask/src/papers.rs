@@ -1,4 +1,4 @@
-//! What the papers say about the tests: that they are there.
+//! What the papers say about tests and commands: that they are there.
 
 #[cfg(test)]
 mod tests {
@@ -6,10 +6,65 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use albatross_driver::argh::ArgsInfo;
     use albatross_e2e::programs::workspace;
 
-    /// The papers with a table whose last column names tests.
-    const PAPERS: [&str; 2] = ["docs/differences.md", "docs/threat-model.md"];
+    use crate::{bench, measure, regress};
+
+    /// The papers with tables whose last column names tests, or commands of `cargo xtask`.
+    const PAPERS: [&str; 3] = ["docs/differences.md", "docs/threat-model.md", "SPECIFICATION.md"];
+    /// How that column may be headed.
+    const HEADINGS: [&str; 2] = ["| test |", "| shown by |"];
+    /// What a command of ours begins with.
+    const COMMAND: &str = "cargo xtask ";
+
+    /// What a command that a paper names lacks, if it lacks something.
+    fn lacks(command: &str) -> Option<String> {
+        let mut words = command.strip_prefix(COMMAND)?.split_whitespace();
+        let name = words.next()?;
+        let commands = crate::Options::get_args_info().commands;
+        if !commands.iter().any(|it| it.name == name) {
+            return Some(format!("there is no {COMMAND}{name}"));
+        }
+        let words: Vec<&str> = words.collect();
+        let only = words.windows(2).filter(|pair| pair[0] == "--only").map(|pair| pair[1]);
+        let known: Vec<&str> = match name {
+            "measure" => measure::names().collect(),
+            "regress" => regress::ALL.to_vec(),
+            "bench" if words.contains(&"--peer") => bench::peer_names().collect(),
+            _ => bench::names().collect(),
+        };
+        only.filter(|what| !known.contains(what)).map(|what| format!("{name} has no {what}")).next()
+    }
+
+    #[test]
+    fn commands_that_lack_something_are_found() {
+        assert_eq!(lacks("cargo xtask bench --peer FOLDER --only local"), None);
+        assert_eq!(lacks("cargo xtask measure --only create"), None);
+        assert_eq!(lacks("cargo xtask mesure"), Some("there is no cargo xtask mesure".to_owned()));
+        assert_eq!(lacks("cargo xtask regress --only door"), Some("regress has no door".to_owned()));
+    }
+
+    #[test]
+    fn every_command_that_a_paper_names_is_there() {
+        let mut papers = vec!["README.md".into(), "SPECIFICATION.md".into()];
+        for entry in fs::read_dir(workspace().join("docs")).unwrap() {
+            papers.push(entry.unwrap().path());
+        }
+        let mut named = 0;
+        for paper in papers.iter().filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
+            let text = fs::read_to_string(workspace().join(paper)).unwrap();
+            for rest in text.split(COMMAND).skip(1) {
+                let end = rest.find(['`', '\n', '#']).unwrap_or(rest.len());
+                let name = rest[..end].split(' ').next().unwrap();
+                // In a sentence it ends as a word does.
+                let name = name.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+                assert_eq!(lacks(&format!("{COMMAND}{name}")), None, "{}", paper.display());
+                named += 1;
+            }
+        }
+        assert!(named > 20, "{named} commands are named");
+    }
 
     /// The names of all functions in the tests and sources below a folder.
     fn functions(folder: &Path, found: &mut BTreeSet<String>) {
@@ -37,15 +92,20 @@ mod tests {
             let mut in_table = false;
             for line in text.lines() {
                 // The heading of the column.
-                in_table = (in_table || line.ends_with("| test |")) && line.starts_with('|');
-                if !in_table || line.ends_with("| test |") || line.starts_with("|---") {
+                let is_heading = HEADINGS.iter().any(|heading| line.ends_with(heading));
+                in_table = (in_table || is_heading) && line.starts_with('|');
+                if !in_table || is_heading || line.starts_with("|---") {
                     continue;
                 }
                 let column = line.trim_end_matches('|').rsplit('|').next().unwrap();
                 let tests: Vec<&str> = column.split('`').skip(1).step_by(2).collect();
                 assert!(!tests.is_empty(), "{paper}: no test is named: {line}");
                 for test in tests {
-                    assert!(there.contains(test), "{paper}: there is no test {test}");
+                    match lacks(test) {
+                        Some(what) => panic!("{paper}: {what}"),
+                        None if test.starts_with(COMMAND) => {}
+                        None => assert!(there.contains(test), "{paper}: there is no test {test}"),
+                    }
                     named += 1;
                 }
             }

@@ -33,7 +33,7 @@ pub(super) fn once(host: &Host, name: &str, command: Command<'_>) -> Result<Vec<
 }
 
 /// A create with this image and so many MB.
-pub(super) fn create<'a>(image: &'a [u8], memory: u32, argv: &[&str]) -> Command<'a> {
+pub(crate) fn create<'a>(image: &'a [u8], memory: u32, argv: &[&str]) -> Command<'a> {
     let argv = Some(argv.iter().map(|word| Text::from(*word)).collect());
     let arguments = Arguments { memory: Int::from(memory), argv, ..Arguments::new() };
     let config = Config { typ: Typ::Solo5, compressed: false, image: image.into(), arguments };
@@ -56,7 +56,7 @@ pub(super) fn image(host: &Host, guest: &str) -> Result<Vec<u8>, Failure> {
 }
 
 /// An image of so many octets that no other one of this seed is equal to.
-pub(super) fn padded(image: &[u8], length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn padded(image: &[u8], length: usize, seed: u64) -> Vec<u8> {
     let mut padded = image.to_vec();
     padded.resize(image.len().div_ceil(8) * 8, 0);
     padded.extend(noise(seed).take(length.saturating_sub(padded.len()) / 8).flatten());

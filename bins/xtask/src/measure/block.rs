@@ -36,7 +36,7 @@ pub(super) fn run(programs: &Programs, table: &mut Table, rounds: usize) -> Resu
     host.start_console(&[])?;
     host.start_albatrossd(&[])?;
     once(&host, ":data", Command::Block(BlockCommand::Add(Int::from(SIZE))))?;
-    let content = content();
+    let content = content(SIZE as usize * 1024 * 1024);
     let source = host.work().join("content");
     fs::write(&source, &content).map_err(|error| Failure::io("write", &source, error))?;
     let plain = chunks(&content);
@@ -82,8 +82,8 @@ pub(super) fn run(programs: &Programs, table: &mut Table, rounds: usize) -> Resu
     Ok(())
 }
 
-fn content() -> Vec<u8> {
-    let length = SIZE as usize * 1024 * 1024;
+/// So many octets, half of which do not compress.
+pub(crate) fn content(length: usize) -> Vec<u8> {
     let mut content = Vec::with_capacity(length);
     let mut words = noise(1);
     while content.len() < length {

@@ -14,15 +14,28 @@ pub(crate) enum Target {
 /// The lines so far: each is printed at once.
 #[derive(Default)]
 pub(crate) struct Table {
-    figures: usize,
-    missed: Vec<String>,
+    section: String,
+    rows: Vec<Row>,
+}
+
+/// A figure.
+pub(crate) struct Row {
+    /// The part of the table that it is in.
+    pub(crate) section: String,
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
+    /// What it is held against, in words; nothing where that is nothing.
+    pub(crate) target: String,
+    pub(crate) met: Option<bool>,
 }
 
 impl Table {
     /// Begins a part of it.
     #[expect(clippy::print_stdout, reason = "it talks to a person")]
-    pub(crate) fn section(&self, text: &str) {
+    pub(crate) fn section(&mut self, text: &str) {
         println!("\n{text}");
+        text.trim().clone_into(&mut self.section);
     }
 
     /// A figure, and whether it is what it has to be.
@@ -42,21 +55,33 @@ impl Table {
             "{}",
             format!("  {what:<66} {:>9} {unit:<6} {target:<9} {verdict}", shown(value)).trim_end()
         );
-        self.figures += usize::from(met.is_some());
-        if met == Some(false) {
-            self.missed.push(what.to_owned());
-        }
+        let (section, what, unit) = (self.section.clone(), what.to_owned(), unit.to_owned());
+        self.rows.push(Row { section, what, value, unit, target, met });
+    }
+
+    /// All figures so far.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// How many figures are held against something, and those that are not what they have to be.
+    pub(crate) fn verdict(&self) -> (usize, Vec<&str>) {
+        let missed = self.rows.iter().filter(|row| row.met == Some(false));
+        let held = self.rows.iter().filter(|row| row.met.is_some()).count();
+        (held, missed.map(|row| row.what.as_str()).collect())
     }
 
     /// What came of it.
     #[expect(clippy::print_stdout, reason = "it talks to a person")]
     pub(crate) fn end(&self) {
-        println!("\n{} of {} figures met", self.figures - self.missed.len(), self.figures);
-        self.missed.iter().for_each(|what| println!("  missed: {what}"));
+        let (held, missed) = self.verdict();
+        println!("\n{} of {held} figures met", held - missed.len());
+        missed.iter().for_each(|what| println!("  missed: {what}"));
     }
 }
 
-fn shown(value: f64) -> String {
+/// A figure with as many digits as tell something.
+pub(crate) fn shown(value: f64) -> String {
     let digits = if value.abs() >= 100.0 {
         0
     } else if value.abs() >= 10.0 {
@@ -105,7 +130,8 @@ mod tests {
         table.figure("a", 3.0, "ms", Target::Most(3.0));
         table.figure("b", 0.79, "", Target::Least(0.8));
         table.figure("c", 1.0, "", Target::None);
-        assert_eq!((table.figures, table.missed), (2, vec!["b".to_owned()]));
+        assert_eq!(table.verdict(), (2, vec!["b"]));
+        assert_eq!((table.rows().len(), table.rows()[1].target.as_str()), (3, ">= 0.800"));
         assert_eq!((median(vec![3.0, 1.0, 2.0]), least(&[2.0, 1.0])), (2.0, 1.0));
         assert_eq!([shown(0.12345), shown(12.345), shown(1234.5)], ["0.123", "12.3", "1234"]);
     }
