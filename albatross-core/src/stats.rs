@@ -7,6 +7,8 @@
 //!   it knows stays while albatrossd is away: unikernels run on without it.
 //! * A second `stats add` of a name takes the place of the first. A process that is gone is dropped, and so is one
 //!   that has the id of one that is gone, which its start tells.
+//! * Whoever albatrossd does not name in [`SETTLE`] after it was reached again is dropped: what its predecessor said may
+//!   have been heard after the process had ended and another had got its id.
 //! * Every interval all processes are read once, and every subscriber is sent one message for each unikernel that is
 //!   under the name that he subscribed to. Where nobody is subscribed nothing is read, and nothing wakes up.
 //! * A subscriber holds up nobody: while he has not taken what an interval brought he is sent nothing more, and he
@@ -32,6 +34,10 @@ use process::{Units, Usage};
 
 /// How long albatrossd is left alone after it was not reached, or was lost.
 pub const RECONNECT: Duration = Duration::from_secs(1);
+
+/// How long albatrossd, once it was reached, may take to name all that runs. It does so at once; this is for a machine that
+/// does little else.
+pub const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long a subscriber may take nothing of what waits for him.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,6 +73,10 @@ pub struct Stats {
     octets: usize,
     subscribers: BTreeMap<ClientId, Subscriber>,
     link: Link,
+    /// How often albatrossd was reached.
+    reached: u64,
+    /// When all that runs has been named since then.
+    settled: Option<Duration>,
     /// When processes are read next. Invariant: there is one exactly while there are subscribers.
     next_tick: Option<Duration>,
     next_watch: u64,
@@ -86,6 +96,8 @@ struct Watched {
     bridges: Vec<Text>,
     /// Octets of a message about it, at most.
     octets: usize,
+    /// How often albatrossd had been reached when it was last named.
+    named: u64,
 }
 
 /// A `stats add` that waits for its process to be looked at.
@@ -96,6 +108,7 @@ struct Opening {
     pid: u32,
     bridges: Vec<Text>,
     octets: usize,
+    named: u64,
 }
 
 #[derive(Debug)]
@@ -121,6 +134,8 @@ impl Stats {
             octets: 0,
             subscribers: BTreeMap::new(),
             link: Link::default(),
+            reached: 0,
+            settled: None,
             next_tick: None,
             next_watch: 0,
             outputs: Vec::new(),
@@ -233,9 +248,14 @@ impl Stats {
             taps.push(name.to_owned());
             bridges.push(bridge);
         }
+        let named = self.reached;
+        if let Some(watched) = self.watched.get_mut(&header.name).filter(|watched| watched.pid == pid) {
+            // Where it cannot be opened again, what is open is still its process.
+            watched.named = named;
+        }
         let watch = WatchId(self.next_watch);
         self.next_watch += 1;
-        self.opening.insert(watch, Opening { client, header, pid, bridges, octets });
+        self.opening.insert(watch, Opening { client, header, pid, bridges, octets, named });
         self.outputs.push(Output::Watch { watch, pid, taps });
     }
 
@@ -245,14 +265,16 @@ impl Stats {
     }
 
     fn opened(&mut self, now: Now, watch: WatchId, usage: &Usage, since_boot: Duration) {
-        let Some(Opening { client, header, pid, bridges, octets }) = self.opening.remove(&watch) else {
+        let Some(Opening { client, header, pid, bridges, octets, named }) = self.opening.remove(&watch)
+        else {
             return;
         };
         let name = header.name.clone();
         self.drop_watched(&name);
         let started = process::started(now.wall, since_boot, usage.start, self.units);
         self.octets += octets;
-        self.watched.insert(name, Watched { watch, pid, start: usage.start, started, bridges, octets });
+        self.watched
+            .insert(name, Watched { watch, pid, start: usage.start, started, bridges, octets, named });
         self.reply(client, header, Payload::Success(Success::Text("added".into())));
     }
 
@@ -304,6 +326,7 @@ impl Stats {
             // Counted from here: what was late does not come twice.
             self.next_tick = Some(now + self.interval);
             self.drop_slow(now);
+            self.drop_unnamed(now);
             self.gather();
         }
     }
@@ -327,6 +350,20 @@ impl Stats {
             self.reply(client, header, Payload::Failure(Text::from(text)));
             self.outputs.push(Output::Close(client));
             self.unsubscribe(client);
+        }
+    }
+
+    /// Lets those go whom albatrossd has not named since it was reached.
+    fn drop_unnamed(&mut self, now: Duration) {
+        if self.settled.take_if(|settled| *settled <= now).is_none() {
+            return;
+        }
+        let unnamed = |(name, watched): (&Name, &Watched)| {
+            (watched.named < self.reached).then(|| (name.clone(), watched.pid))
+        };
+        for (name, pid) in self.watched.iter().filter_map(unnamed).collect::<Vec<_>>() {
+            self.drop_watched(&name);
+            self.outputs.push(Output::Log(Notice::Gone(name, pid)));
         }
     }
 

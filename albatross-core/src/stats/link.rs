@@ -65,6 +65,8 @@ impl Link {
 impl Stats {
     pub(super) fn vmmd_connected(&mut self, client: ClientId) {
         self.link = Link::Asked(client);
+        self.reached += 1;
+        self.settled = None;
         let initial = Payload::Command(Command::Statistics(StatisticsCommand::Initial));
         self.reply(client, Header::new(0, Name::root()), initial);
     }
@@ -78,6 +80,7 @@ impl Stats {
         match payload {
             Payload::Success(Success::Empty) => {
                 self.link = Link::Told(client);
+                self.settled = Some(now + super::SETTLE);
                 self.outputs.push(Output::Log(Notice::VmmdReached));
                 // What ended while nobody said so.
                 self.gather();

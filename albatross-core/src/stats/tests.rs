@@ -284,6 +284,36 @@ fn a_second_add_replaces_and_a_process_with_the_id_of_another_is_not_taken_for_i
     assert!(host.seen(client).is_empty() && host.watched.is_empty());
 }
 
+/// What an albatrossd said that is gone may have been read late, when its process had ended and another had got the id.
+#[test]
+fn whom_the_next_albatrossd_does_not_name_is_let_go() {
+    let mut host = told();
+    host.processes.extend([(7, 70), (8, 80), (9, 90)]);
+    for (name, pid) in [("a:b", 7), ("a:c", 8), ("a:d", 9)] {
+        host.add(VMMD, name, pid);
+    }
+    let client = host.subscribe("a:");
+    host.seen(client);
+    host.vmmd = Some(CLIENT);
+    host.give(Input::Closed(VMMD));
+    host.pass(RECONNECT);
+    let wire = Wire::new(Header::new(0, Name::root()), Payload::Success(Success::Empty));
+    host.give(Input::Frame(CLIENT, &wire.encode().unwrap()));
+    host.add(CLIENT, "a:b", 7);
+    // This one cannot be opened again, and is still what it was.
+    let start = host.processes.remove(&8).unwrap();
+    host.add(CLIENT, "a:c", 8);
+    host.processes.insert(8, start);
+    host.seen(client);
+    host.pass(INTERVAL);
+    assert_eq!(host.seen(client), ["0 :b 70s", "0 :c 80s", "0 :d 90s"]);
+    host.pass(SETTLE);
+    host.seen(client);
+    host.pass(INTERVAL);
+    assert_eq!(host.seen(client), ["0 :b 70s", "0 :c 80s"]);
+    assert_eq!(host.watched.len(), 2);
+}
+
 #[test]
 fn what_cannot_be_watched_is_refused_in_words_and_the_connection_stays() {
     let mut host = told();

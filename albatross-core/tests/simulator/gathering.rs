@@ -9,7 +9,7 @@ use std::time::Duration;
 use albatross_core::machine::ClientId;
 use albatross_core::stats::process::{Units, Usage};
 use albatross_core::stats::{
-    Gathered, Input, MAX_SUBSCRIBERS_OF_NAME, Output, PATIENCE, RECONNECT, Stats, WatchId,
+    Gathered, Input, MAX_SUBSCRIBERS_OF_NAME, Output, PATIENCE, RECONNECT, SETTLE, Stats, WatchId,
 };
 use albatross_core::vmmd;
 use albatross_proto::frame::FrameReader;
@@ -67,6 +67,11 @@ pub(crate) struct Gathering {
     watched: BTreeMap<WatchId, Watch>,
     /// What is watched by what it was told.
     known: BTreeMap<Name, WatchId>,
+    /// How often albatrossd had been reached when it last named it.
+    named: BTreeMap<Name, u64>,
+    reached: u64,
+    /// When it has named all that runs.
+    settled: Option<Duration>,
     /// What it could not watch, and albatrossd was told so.
     refused: BTreeSet<Name>,
     subscribers: BTreeMap<ClientId, Subscriber>,
@@ -84,6 +89,14 @@ pub(crate) struct Gathering {
 impl Gathering {
     pub(crate) fn has(&self, client: ClientId) -> bool {
         self.link.as_ref().is_some_and(|link| link.id == client && !link.closing)
+    }
+
+    /// It may let go whom albatrossd did not name since it was reached.
+    fn forget_unnamed(&mut self, watch: WatchId, now: Duration) {
+        if self.settled.is_some_and(|settled| settled <= now) {
+            let (named, reached) = (&self.named, self.reached);
+            self.known.retain(|name, id| *id != watch || named.get(name).is_some_and(|it| *it == reached));
+        }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
@@ -121,6 +134,7 @@ impl Host {
                     if self.spoils(Sabotage::KeepWatch) {
                         continue;
                     }
+                    self.gathering.forget_unnamed(watch, self.now);
                     if self.gathering.watched.remove(&watch).is_none() {
                         self.broke(format!("the statistics daemon forgets {watch:?}, which is not watched"));
                     }
@@ -263,6 +277,8 @@ impl Host {
         let (to_daemon, to_vmmd) = (VecDeque::new(), VecDeque::new());
         self.gathering.link = Some(Link { id, to_daemon, to_vmmd, closing: false, answered: false });
         self.give(vmmd::Input::Connected(id));
+        self.gathering.reached += 1;
+        self.gathering.settled = None;
         self.tell_gathering(Input::VmmdConnected(id));
     }
 
@@ -295,16 +311,23 @@ impl Host {
             return;
         }
         let before: BTreeSet<WatchId> = self.gathering.watched.keys().copied().collect();
+        let known = told.as_ref().ok().and_then(|(name, _)| self.gathering.known.get(name));
+        let had = known.and_then(|id| self.gathering.watched.get(id)).map(|watch| i64::from(watch.pid));
         self.tell_gathering(Input::Frame(id, &message));
         match told {
             Ok((_, Payload::Success(Success::Empty))) => {
                 self.gathering.link.iter_mut().for_each(|link| link.answered = true);
+                self.gathering.settled = Some(self.now + SETTLE);
             }
-            Ok((name, Payload::Command(Command::Statistics(StatisticsCommand::Add { .. })))) => {
-                match self.gathering.watched.keys().find(|id| !before.contains(id)) {
+            Ok((name, Payload::Command(Command::Statistics(StatisticsCommand::Add { pid, .. })))) => {
+                let opened = self.gathering.watched.keys().find(|id| !before.contains(id)).copied();
+                if opened.is_some() || had == Some(pid.get()) {
+                    self.gathering.named.insert(name.clone(), self.gathering.reached);
+                }
+                match opened {
                     Some(id) => {
                         self.gathering.refused.remove(&name);
-                        self.gathering.known.insert(name, *id);
+                        self.gathering.known.insert(name, id);
                     }
                     None => _ = self.gathering.refused.insert(name),
                 }

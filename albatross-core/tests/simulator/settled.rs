@@ -40,6 +40,8 @@ impl Host {
         self.log_up();
         self.wake_subscribers();
         self.wake_gathering();
+        // Who asks for figures is told none of what only an albatrossd of before has named.
+        self.subscribe_to_figures(0);
         self.be_quiet();
         // Who has sent all is answered, whether it goes on listening or not.
         if let Some(unanswered) = self.unanswered(true) {

@@ -75,8 +75,17 @@ const FOR_WRITING: &[c_long] = &[
     libc::SYS_flock,
 ];
 
+/// For directories whose files are listed, removed and renamed besides.
+const FOR_REPLACING: &[c_long] = &[
+    libc::SYS_getdents64,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+];
+
 /// What is done with files that are opened later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Files {
     /// None are.
     None,
@@ -84,6 +93,8 @@ pub(super) enum Files {
     Read,
     /// They are read and written.
     Written,
+    /// They are listed, removed and renamed besides.
+    Replaced,
 }
 
 /// Installs the filter for this thread and all that it starts: with what such files need, with what makes sockets for
@@ -96,11 +107,12 @@ pub(super) fn install(files: Files, networks: bool) -> io::Result<()> {
 fn program(files: Files, networks: bool) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
         ALLOWED.iter().map(|number| (*number, Vec::new())).collect();
-    if files != Files::None {
-        rules.extend(FOR_FILES.iter().map(|number| (*number, Vec::new())));
-    }
-    if files == Files::Written {
-        rules.extend(FOR_WRITING.iter().map(|number| (*number, Vec::new())));
+    for (least, numbers) in
+        [(Files::Read, FOR_FILES), (Files::Written, FOR_WRITING), (Files::Replaced, FOR_REPLACING)]
+    {
+        if files >= least {
+            rules.extend(numbers.iter().map(|number| (*number, Vec::new())));
+        }
     }
     // To other daemons and to syslog.
     let mut families = vec![rule(0, SeccompCmpOp::Eq, libc::AF_UNIX)?];

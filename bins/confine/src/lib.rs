@@ -1,4 +1,4 @@
-//! What a daemon gives up that watches, once its sockets and files are open: whoever takes it over through what a
+//! What a daemon gives up that reads what others send, once its sockets and files are open: whoever takes it over through what a
 //! peer sent finds what it was made for, and nothing else.
 //!
 //! In this order: every capability, new privileges and core files; then files and networks (Landlock, where the
@@ -34,6 +34,8 @@ pub struct Confinement<'a> {
     pub read: Option<&'a Path>,
     /// Files below this directory may be opened, read, made, written and cut, not removed or renamed.
     pub write: Option<&'a Path>,
+    /// Files below this directory may be listed, removed and renamed as well.
+    pub replace: Option<&'a Path>,
     /// This port may be connected to by TCP, at any address.
     pub connect: Option<u16>,
 }
@@ -46,7 +48,9 @@ impl Confinement<'_> {
     pub fn begin(&self, log: &Logger) -> io::Result<()> {
         let named = |error| io::Error::other(format!("cannot give up capabilities: {error}"));
         if geteuid().is_root() {
-            log.warning("this is root: start it as the user of the daemons' group; it keeps no capability");
+            log.warning(
+                "this is root: start it as the user of the daemons' group (the endpoint: or with --user); it keeps no capability",
+            );
         }
         empty_bounding_set().map_err(named)?;
         give_up_capabilities().map_err(named)?;
@@ -61,11 +65,9 @@ impl Confinement<'_> {
                 "this kernel has no Landlock: files are kept away by the filter of system calls alone",
             ),
         }
-        let files = match (self.read, self.write) {
-            (_, Some(_)) => Files::Written,
-            (Some(_), None) => Files::Read,
-            (None, None) => Files::None,
-        };
+        let kinds = [(self.read, Files::Read), (self.write, Files::Written), (self.replace, Files::Replaced)];
+        let files = kinds.into_iter().filter(|(directory, _)| directory.is_some()).map(|(_, files)| files);
+        let files = files.max().unwrap_or(Files::None);
         filter::install(files, self.connect.is_some())
     }
 
@@ -78,7 +80,8 @@ impl Confinement<'_> {
             .create()?;
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let write = read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate;
-        for (directory, access) in [(self.read, read), (self.write, write)] {
+        let replace = write | AccessFs::RemoveFile;
+        for (directory, access) in [(self.read, read), (self.write, write), (self.replace, replace)] {
             if let Some(Ok(directory)) = directory.map(PathFd::new) {
                 rules = rules.add_rule(PathBeneath::new(directory, access))?;
             }
@@ -90,7 +93,12 @@ impl Confinement<'_> {
     }
 }
 
-fn empty_bounding_set() -> io::Result<()> {
+/// Gives up what programs that are run later might regain. [`Confinement::begin`] does so, too; who changes its user before
+/// calls this while it is root.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn empty_bounding_set() -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         match remove_capability_from_bounding_set(capability) {
             // Not this kernel's, or it is not ours to give up: new privileges are given up, too.
