@@ -420,11 +420,12 @@ fn a_new_file_is_begun_where_the_log_was_moved_away_and_followers_miss_nothing()
 #[test]
 fn it_is_confined_and_goes_on_in_a_new_file() {
     let daemon = Daemon::start();
+    // It is confined when it serves, not yet when it can be connected to.
+    assert_eq!(daemon.connect().event(":a", 1), None);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).unwrap();
     for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
         assert!(status.contains(line), "{line}: {status}");
     }
-    assert_eq!(daemon.connect().event(":a", 1), None);
     let old = daemon.file.with_extension("1");
     fs::rename(&daemon.file, &old).unwrap();
     daemon.hang_up("a new file was begun");

@@ -40,6 +40,17 @@ pub(crate) struct Answer {
     pub(crate) result: Result<Outcome, TaskFailure>,
     /// The connection that was with it, where that can be used on.
     pub(crate) back: Option<(ClientId, UnixStream)>,
+    /// What its client is sent at the end, when the device is free again: whoever has it may use it at once.
+    pub(crate) last: Vec<u8>,
+}
+
+/// What came of a stream.
+struct Streamed {
+    result: Result<(), TaskFailure>,
+    /// The connection can be used on.
+    usable: bool,
+    /// See [`Answer::last`].
+    last: Vec<u8>,
 }
 
 /// Tasks about block devices.
@@ -98,7 +109,8 @@ impl Blocks {
         let begun = [begun, read].concat();
         self.stream(task, client, stream, Shutdown::Read, move |link| {
             let received = link.send(&unsent).map_err(|error| gone(&error));
-            (received.and_then(|()| receive(link, &begun, &place, compressed)), true)
+            let result = received.and_then(|()| receive(link, &begun, &place, compressed));
+            Streamed { result, usable: true, last: Vec::new() }
         });
     }
 
@@ -106,9 +118,9 @@ impl Blocks {
     pub(crate) fn send(&mut self, task: TaskId, client: ClientId, connection: Detached, wanted: Wanted) {
         let Detached { stream, unsent, .. } = connection;
         self.stream(task, client, stream, Shutdown::Write, move |link| {
-            let mut dump = Dump { link, wanted: &wanted, whole: true };
-            let sent = dump.link.send(&unsent).map_err(|error| gone(&error)).and_then(|()| dump.run());
-            (sent, dump.whole)
+            let mut dump = Dump { link, wanted: &wanted, whole: true, last: Vec::new() };
+            let result = dump.link.send(&unsent).map_err(|error| gone(&error)).and_then(|()| dump.run());
+            Streamed { usable: dump.whole, last: dump.last, result }
         });
     }
 
@@ -121,7 +133,11 @@ impl Blocks {
     }
 
     fn start(&self, task: TaskId, work: impl FnOnce() -> Result<(), TaskFailure> + Send + 'static) {
-        if let Err(why) = self.spawn(task, move || (work(), None)) {
+        let spawned = self.spawn(move || {
+            let result = work().map(|()| Outcome::Done);
+            Answer { task, result, back: None, last: Vec::new() }
+        });
+        if let Err(why) = spawned {
             self.answer(task, Err(why));
         }
     }
@@ -133,7 +149,7 @@ impl Blocks {
         client: ClientId,
         stream: UnixStream,
         ended_by: Shutdown,
-        work: impl FnOnce(&mut Link) -> (Result<(), TaskFailure>, bool) + Send + 'static,
+        work: impl FnOnce(&mut Link) -> Streamed + Send + 'static,
     ) {
         match stream.try_clone() {
             Ok(handle) => self.streams.insert(client, (handle, ended_by)),
@@ -141,15 +157,15 @@ impl Blocks {
                 return self.answer(task, Err(TaskFailure(format!("no more descriptors: {error}"))));
             }
         };
-        let spawned = self.spawn(task, move || {
+        let spawned = self.spawn(move || {
             let mut link = Link::new(stream);
-            let (result, usable) = work(&mut link);
+            let Streamed { result, usable, last } = work(&mut link);
             let stream = link.into_stream();
             if !usable {
                 // The client sees that this is no regular end: the last message is not whole.
                 _ = stream.shutdown(Shutdown::Both);
             }
-            (result, Some((client, stream)))
+            Answer { task, result: result.map(|()| Outcome::Done), back: Some((client, stream)), last }
         });
         if let Err(why) = spawned {
             self.streams.remove(&client);
@@ -157,16 +173,11 @@ impl Blocks {
         }
     }
 
-    fn spawn(
-        &self,
-        task: TaskId,
-        work: impl FnOnce() -> (Result<(), TaskFailure>, Option<(ClientId, UnixStream)>) + Send + 'static,
-    ) -> Result<(), TaskFailure> {
+    fn spawn(&self, work: impl FnOnce() -> Answer + Send + 'static) -> Result<(), TaskFailure> {
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
         let run = move || {
-            let (result, back) = work();
             // The daemon is over where nobody receives any more.
-            _ = sender.send(Answer { task, result: result.map(|()| Outcome::Done), back });
+            _ = sender.send(work());
             _ = waker.wake();
         };
         let thread = thread::Builder::new().name("block-device".to_owned()).spawn(run);
@@ -174,7 +185,7 @@ impl Blocks {
     }
 
     fn answer(&self, task: TaskId, result: Result<Outcome, TaskFailure>) {
-        _ = self.sender.send(Answer { task, result, back: None });
+        _ = self.sender.send(Answer { task, result, back: None, last: Vec::new() });
         _ = self.waker.wake();
     }
 }
@@ -249,6 +260,8 @@ struct Dump<'a> {
     wanted: &'a Wanted,
     /// The client has received whole messages only.
     whole: bool,
+    /// What is left for it when the device is free again.
+    last: Vec<u8>,
 }
 
 impl Dump<'_> {
@@ -259,7 +272,8 @@ impl Dump<'_> {
             DumpForm::Chunks => {
                 self.message(Payload::Success(Success::BlockDeviceImage { compressed: *level > 0 }))?;
                 if *level > 0 { self.compressed(&file) } else { self.plain(&file) }?;
-                self.message(Payload::Data(Data::Block(None)))
+                self.last = self.encoded(Payload::Data(Data::Block(None)))?;
+                Ok(())
             }
             DumpForm::Whole if *level > 0 => {
                 let (spool, length) = self.spool(&file).map_err(|error| self.cannot_read(&error))?;
@@ -282,9 +296,14 @@ impl Dump<'_> {
     }
 
     fn message(&mut self, payload: Payload<'_>) -> Result<(), TaskFailure> {
+        let message = self.encoded(payload)?;
+        self.send(&message)
+    }
+
+    fn encoded(&self, payload: Payload<'_>) -> Result<Vec<u8>, TaskFailure> {
         let message = Wire::new(self.wanted.header.clone(), payload).encode();
         let message = message.map_err(|error| TaskFailure(format!("the reply cannot be sent: {error}")))?;
-        self.send(&frame::frame(&message))
+        Ok(frame::frame(&message))
     }
 
     /// Sends the content in messages of a chunk each, several at once.
@@ -371,8 +390,16 @@ impl Dump<'_> {
         self.whole = false;
         let link = &mut *self.link;
         link.send(&[&begin, head.as_slice()].concat()).map_err(|error| gone(&error))?;
-        let sent = pieces(file, length, |piece| link.send(piece));
+        // The last piece stays behind.
+        let mut last = Vec::new();
+        let sent = pieces(file, length, |piece| {
+            link.send(&last)?;
+            last.clear();
+            last.extend_from_slice(piece);
+            Ok(())
+        });
         sent.map_err(|error| failure("cannot send", &self.wanted.place.path, &error))?;
+        self.last = last;
         self.whole = true;
         Ok(())
     }

@@ -435,11 +435,13 @@ impl Daemon<'_> {
     }
 
     /// A task about a block device is over.
-    fn take_back(&mut self, blocks::Answer { task, result, back }: blocks::Answer) {
-        if let Some((client, stream)) = back
-            && let Err(error) = self.server.reattach(ConnectionId(client.0), stream, MAX_ENCODED)
-        {
-            self.log.warning(format_args!("client {}: {error}", client.0));
+    fn take_back(&mut self, blocks::Answer { task, result, back, last }: blocks::Answer) {
+        if let Some((client, stream)) = back {
+            match self.server.reattach(ConnectionId(client.0), stream, MAX_ENCODED) {
+                // What its client asks for when it has this is heard when the task is known to be done.
+                Ok(()) => self.server.send_frames(ConnectionId(client.0), &last),
+                Err(error) => self.log.warning(format_args!("client {}: {error}", client.0)),
+            }
         }
         self.inputs.push_back(Input::Done(task, result));
     }

@@ -463,3 +463,26 @@ fn all_of_it_works_by_certificate() {
     remote(&["destroy-block", "data"]).assert(0, "removed block");
     assert_eq!(devices(&host), Vec::<String>::new());
 }
+
+/// Whoever has all of it may use the device at once, before albatrossd has done anything else.
+#[test]
+fn a_device_is_free_when_its_dump_has_come() {
+    let host = Host::for_test().unwrap();
+    host.client(&["create-block", "a:data", "1"]).unwrap().assert(0, "added block device");
+    let whole = [frame(&pattern(64 * 1024)), frame(&[])].concat();
+    for turn in 0..25 {
+        for level in [Int::ZERO, Int::from(1)] {
+            for command in [BlockCommand::Dump(level), BlockCommand::DumpOld(level)] {
+                let in_chunks = matches!(command, BlockCommand::Dump(_));
+                let mut raw = connect(&host);
+                raw.command("a:data", Command::Block(command)).unwrap();
+                while let Some(payload) = reply(&mut raw) {
+                    if !in_chunks || matches!(payload, Payload::Data(Data::Block(None))) {
+                        break;
+                    }
+                }
+                assert_eq!(stream(&host, "a:data", false, &whole), "set block device", "turn {turn}");
+            }
+        }
+    }
+}
