@@ -64,7 +64,7 @@ fn run(plan: Plan, log: &Logger) -> Result<(), Box<dyn Display>> {
     let lists = crl_dir.map(|path| Lists::open(path, &mut judge, log)).transpose().map_err(boxed)?;
     let acceptor = files::acceptor(judge, &chain, key, &files.key).map_err(boxed)?;
     let serves = open(&door, log).map_err(boxed)?;
-    memory::forget_the_start();
+    albatross_driver::memory::forget_the_start();
     let notifier = Notifier::connect(log);
     // Everything is open that is needed, but the daemons' sockets.
     Confinement { user, lists: lists.as_ref().map(Lists::directory) }.begin(log).map_err(boxed)?;

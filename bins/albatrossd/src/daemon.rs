@@ -111,7 +111,7 @@ pub(crate) fn run(
         over: false,
         log,
     };
-    albatross_driver::sys::give_memory_back();
+    albatross_driver::memory::forget_the_start();
     Notifier::connect(log).ready(log);
     daemon.serve()
 }

@@ -18,7 +18,8 @@
 //! | [`logging`] | levels, `PROG: [WARNING] text`, syslog |
 //! | [`escape`] | text from elsewhere, made harmless for terminals and logs |
 //! | [`options`] | command lines on argh: every usual form, exit code 124 for mistakes |
-//! | [`sys`] | the system calls that need unsafe code; it stands nowhere else |
+//! | [`memory`] | memory of the start is given back |
+//! | [`sys`] | the system calls that need unsafe code; it stands nowhere else but in [`memory`] |
 //!
 //! # A daemon in short
 //! ```no_run
@@ -58,6 +59,7 @@ pub mod event;
 pub mod lines;
 pub mod listener;
 pub mod logging;
+pub mod memory;
 pub mod notify;
 pub mod options;
 pub mod server;

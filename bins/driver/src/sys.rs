@@ -1,6 +1,6 @@
 //! System calls of the whole process, and those that need unsafe code: it stands nowhere else in the
 //! programs that use this crate.
-#![allow(unsafe_code, reason = "this is the one module that may")]
+#![allow(unsafe_code, reason = "what is left of unsafe code is in memory.rs")]
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
