@@ -36,7 +36,7 @@ pub(crate) const MOST_OCTETS: u64 = 3 * 1024 * 1024;
 /// What a daemon may hold while it is idle, in KiB. Nine parts of ten are its program and the C library, of which the
 /// kernel maps more or less ahead; so there is a sixth above what was seen.
 pub(crate) const MOST_IDLE: [(&str, u64); 5] =
-    [(LOG, 3072), (CONSOLE, 3072), (VMMD, 3584), (STATS, 3072), (ENDPOINT, 4096)];
+    [(LOG, 3072), (CONSOLE, 3072), (VMMD, 3072), (STATS, 3072), (ENDPOINT, 4096)];
 
 /// How long daemons are left alone before their memory is read, as in `bench --peer`.
 const SETTLED: Duration = Duration::from_millis(400);
