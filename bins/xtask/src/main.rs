@@ -9,6 +9,7 @@
 //! | `measure` | measures the delivered programs, and holds each figure against its target |
 //! | `measure-door` | the same for the TLS endpoint, in turns with OpenSSL's server, and for the client |
 //! | `measure-tender` | the same for the tender, in turns with the reference's where `ALBATROSS_SOLO5` names a built Solo5 |
+//! | `profile` | samples with perf where the time of the daemons goes while they are measured |
 //! | `load` | puts a host with all daemons and many guests under load, and kills each daemon under it |
 //! | `api` | compares the public API of the crates that others embed with the one that is listed |
 //! | `fuzz` | runs every fuzz target so many times together |
@@ -28,6 +29,7 @@ mod measure_tender;
 mod packages;
 mod pages;
 mod papers;
+mod profile;
 mod quickstart;
 mod regress;
 mod systemd;
@@ -57,6 +59,7 @@ enum Command {
     Measure(Measure),
     MeasureDoor(MeasureDoor),
     MeasureTender(MeasureTender),
+    Profile(Profile),
     Load(Load),
     Echo(Echo),
     Links(Links),
@@ -163,6 +166,15 @@ struct MeasureTender {
     rounds: usize,
 }
 
+/// Samples with perf where the processor time of the delivered daemons goes while they are measured. Needs root and perf.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "profile")]
+struct Profile {
+    /// only this: info, create, block, console, stats, log or door; may be given again
+    #[argh(option, arg_name = "WHAT")]
+    only: Vec<String>,
+}
+
 /// Puts a host with all daemons and many guests under load, and kills each daemon under it: nothing that was acknowledged
 /// may be lost. Needs root.
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -267,6 +279,7 @@ fn main() -> ExitCode {
         Command::Echo(Echo { socket }) => measure::echo(&socket),
         Command::MeasureDoor(MeasureDoor { rounds, count }) => measure_door::run(rounds, count),
         Command::MeasureTender(MeasureTender { rounds }) => measure_tender::run(rounds),
+        Command::Profile(Profile { only }) => profile::run(&only),
         Command::Load(Load { minutes, commands, guests, seed, debug }) => {
             load::run(&load::Wanted { minutes, commands, guests, seed, debug })
         }

@@ -20,6 +20,8 @@ pub(super) fn run(programs: &Programs, table: &mut Table, rounds: usize) -> Resu
     let pki = Pki::generate(programs, &host.work())?;
     pki.intermediate("ca", "alice", 1000, &["--mem", "4000"])?;
     host.start_console(&[])?;
+    // Where there is none, albatrossd looks for it now and then.
+    host.start_log(&[])?;
     host.start_albatrossd(&[])?;
     let [ca, certificate, key] = pki.server();
     let port = host.start_endpoint(&ca, &certificate, &key)?;
