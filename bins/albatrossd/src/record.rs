@@ -33,14 +33,7 @@ pub(crate) fn read(config: &Config, log: &Logger) -> io::Result<Option<Record>> 
     };
     let durable = File::open(&path).and_then(|file| file.sync_all()).and_then(|()| sync_parent(&path));
     durable.map_err(|error| named(&path, &error))?;
-    let contents = journal::read(&bytes).map_err(|error| {
-        let backup = beside(&path, BACKUP);
-        io::Error::other(format!(
-            "{}: {error}; nothing was changed. Put a copy in its place, {} is an older one",
-            path.display(),
-            backup.display()
-        ))
-    })?;
+    let contents = journal::read(&bytes).map_err(|error| io::Error::other(damage(&path, &error)))?;
     if contents.torn > 0 {
         log.warning(format_args!(
             "{}: the last {} octets were not written as a whole and are left out: nobody was told of them",
@@ -49,6 +42,19 @@ pub(crate) fn read(config: &Config, log: &Logger) -> io::Result<Option<Record>> 
         ));
     }
     Ok(Some(contents.record))
+}
+
+/// What to say of a record that cannot be read.
+fn damage(path: &Path, error: &journal::JournalError) -> String {
+    let backup = beside(path, BACKUP);
+    let older = match backup.exists() {
+        true => format!(" ({} is an older one)", backup.display()),
+        false => String::new(),
+    };
+    format!(
+        "{}: {error}; nothing was changed. Put a copy in its place{older}; what runs and is not in that is ended",
+        path.display()
+    )
 }
 
 /// The file, to be written.
@@ -186,6 +192,16 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
         assert!(record.replace(&path, b"").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"two!");
+    }
+
+    #[test]
+    fn an_older_record_is_named_where_there_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        let error = journal::read(b"damaged").unwrap_err();
+        assert!(!damage(&path, &error).contains(".bak"));
+        fs::write(beside(&path, BACKUP), "older").unwrap();
+        assert!(damage(&path, &error).contains("record.bak is an older one"));
     }
 
     #[test]

@@ -51,10 +51,13 @@ const DAEMONS: [&str; 7] = [
     "albatross-metrics",
 ];
 
-/// The blocks of commands of a paper, each with the title that it is under.
-fn blocks(paper: &str) -> Vec<(String, Vec<String>)> {
+/// Commands, and the title that they are under.
+type Block = (String, Vec<String>);
+
+/// The blocks of commands of a paper.
+fn blocks(paper: &str) -> Vec<Block> {
     let text = fs::read_to_string(workspace().join(paper)).unwrap();
-    let mut blocks: Vec<(String, Vec<String>)> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
     let (mut title, mut fenced, mut inside) = (String::new(), false, false);
     for line in text.lines() {
         if let Some(new) = line.strip_prefix("## ") {
@@ -109,13 +112,56 @@ fn type_in(shell: &mut Shell, command: &str) -> Vec<String> {
     lines
 }
 
+/// Types all that is under a title.
+fn all(blocks: &mut Vec<Block>, title: &str, shell: &mut Shell) {
+    let (now, later): (Vec<Block>, Vec<Block>) =
+        std::mem::take(blocks).into_iter().partition(|(of, _)| of == title);
+    *blocks = later;
+    assert!(!now.is_empty(), "there is nothing to type under {title}");
+    for command in now.into_iter().flat_map(|(_, commands)| commands) {
+        type_in(shell, &command);
+    }
+}
+
 /// What logrotate does.
 fn rotate(shell: &mut Shell, from: &str, to: &str) {
     fs::rename(from, to).unwrap();
-    let (pids, _) = shell.type_in("pidof albatross-log");
+    let (pids, _) = shell.type_in("jobs -p %albatross-log");
     let pid = pids[0].parse().unwrap();
     processes::signal(pid, Signal::SIGHUP);
     eventually("the event log goes on in a new file", || Path::new(from).exists().then_some(())).unwrap();
+}
+
+/// A backup is made, all that albatrossd has is lost, and what the paper says to do then brings it back.
+fn backup_and_disaster(shell: &mut Shell, operations: &mut Vec<Block>, work: &Path) {
+    fs::write(work.join("content"), "what must not be lost").unwrap();
+    for command in [
+        "albatross-client add-policy foo 4 --mem 256 --block 16",
+        "albatross-client create-block foo:data 1 --data content",
+        "albatross-client create foo:keeper hello.spt --mem 16 --restart-on-fail",
+    ] {
+        type_in(shell, command);
+    }
+    all(operations, "Backup", shell);
+    for (pid, _) in processes::mentioning("/run/albatross/") {
+        processes::signal(pid, Signal::SIGKILL);
+    }
+    shell.type_in("kill -KILL %albatrossd; wait %albatrossd");
+    for directory in ["/var/lib/albatross", "/run/albatross/running"] {
+        fs::remove_dir_all(directory).unwrap();
+    }
+    fs::create_dir("/var/lib/albatross").unwrap();
+    let key = fs::read(work.join("host.example.key")).unwrap();
+    all(operations, "Disaster", shell);
+    let (unikernels, _) = shell.type_in("albatross-client info");
+    assert!(unikernels.iter().any(|line| line.contains("foo:keeper")), "{unikernels:#?}");
+    let device = fs::read("/var/lib/albatross/block/foo:data").unwrap();
+    assert!(device.starts_with(b"what must not be lost"), "{} octets", device.len());
+    // The new certificate has the key that was there, and what was signed before stays valid.
+    assert_eq!(fs::read(work.join("host.example.key")).unwrap(), key);
+    shell.type_in("kill -KILL %albatross-tls-endpoint; wait %albatross-tls-endpoint");
+    type_in(shell, "albatross-tls-endpoint --crl-dir crls cacert.pem host.example.pem host.example.key");
+    type_in(shell, "albatross-client info --destination host.example --ca alice.pem --ca-key alice.key");
 }
 
 #[test]
@@ -131,15 +177,6 @@ fn commands_of_readme_and_operations_are_as_they_are_written() {
         let mut shell = Shell::start(&work, programs.directory());
         let mut readme = blocks("README.md");
         let mut operations = blocks("docs/operations.md");
-        let all = |blocks: &mut Vec<(String, Vec<String>)>, title: &str, shell: &mut Shell| {
-            let (now, later) = std::mem::take(blocks).into_iter().partition(|(of, _)| of == title);
-            *blocks = later;
-            let now: Vec<(String, Vec<String>)> = now;
-            assert!(!now.is_empty(), "there is nothing to type under {title}");
-            for command in now.into_iter().flat_map(|(_, commands)| commands) {
-                type_in(shell, &command);
-            }
-        };
         // Of the README: what is typed on the host, from elsewhere, to make certificates, to take them back.
         let mut daily: Vec<Vec<String>> = Vec::new();
         readme.retain(|(title, commands)| {
@@ -173,6 +210,7 @@ fn commands_of_readme_and_operations_are_as_they_are_written() {
             let last = lines.last().and_then(|line| line.rsplit(' ').next());
             link = last.unwrap_or_default().to_owned();
         }
+        backup_and_disaster(&mut shell, &mut operations, &work);
         // What is left is no command, or run elsewhere.
         for (title, commands) in readme.into_iter().chain(operations) {
             for command in commands {
