@@ -209,7 +209,7 @@ struct Packages {
     /// who answers for them, as NAME <ADDRESS> (DEBFULLNAME and DEBEMAIL of the environment)
     #[argh(option, arg_name = "WHO")]
     maintainer: Option<String>,
-    /// install, use, upgrade, remove and purge them in a container; needs root, systemd-nspawn and debootstrap
+    /// install, use, upgrade, restart, remove and purge them in a container; needs root, systemd-nspawn and debootstrap
     #[argh(switch)]
     test: bool,
     /// with --test: the release of Debian to show it on (that of this machine)

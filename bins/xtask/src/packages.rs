@@ -2,7 +2,8 @@
 //! manual pages and completions that are made here. lintian looks at them.
 //!
 //! With `--test` they are installed in a container (systemd-nspawn), or in a virtual machine, used, replaced by a second
-//! version while a unikernel runs, removed and purged: `bins/xtask/packages/test` says what is shown there.
+//! version while a unikernel runs, there again after a restart of the container, removed and purged: the scripts in
+//! `bins/xtask/packages` say what is shown there.
 
 mod maintainer;
 mod manual;
@@ -37,6 +38,9 @@ const DAEMONS: [(&str, &str); 8] = [
 
 /// The revision of the packages, and that of those which replace them in the test.
 const REVISIONS: [&str; 2] = ["1", "2"];
+
+/// The scripts that show it, in the order in which they run; the first has what they have in common.
+const SCRIPTS: [&str; 4] = ["common", "test", "restarted", "removed"];
 
 /// What is wanted.
 #[derive(Debug)]
@@ -180,9 +184,9 @@ fn install_and_show(
     let mut files = vec![
         (here.join("systemd/init"), "init".to_owned()),
         (here.join("systemd/test.service"), "etc/systemd/system/test.service".to_owned()),
-        (here.join("packages/test"), "opt/albatross/test".to_owned()),
         (programs.guest("tick"), "opt/albatross/tick".to_owned()),
     ];
+    files.extend(SCRIPTS.map(|name| (here.join("packages").join(name), format!("opt/albatross/{name}"))));
     for (packages, place) in [(first, "first"), (second, "second")] {
         let folder = system.system().join("opt/albatross").join(place);
         _ = fs::remove_dir_all(&folder);
