@@ -8,6 +8,8 @@
 mod maintainer;
 mod manual;
 #[cfg(test)]
+mod nixos;
+#[cfg(test)]
 mod tests;
 
 use std::env;
