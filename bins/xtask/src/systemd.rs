@@ -139,9 +139,9 @@ impl Machine {
     fn start_and_restart(&self, written: &Path) -> Result<(), Failure> {
         for _ in 0..STARTS {
             say(&format!("starting a container with Debian {}", self.suite));
-            let Ended { passed, status } = watch(&mut self.container(written))?;
-            if passed.is_some() || status.code() != Some(RESTARTS) {
-                return shown("systemd-nspawn", passed);
+            let ended = watch(&mut self.container(written))?;
+            if ended.passed.is_some() || ended.status.code() != Some(RESTARTS) {
+                return ended.result("systemd-nspawn");
             }
         }
         Err(unexpected(
@@ -314,7 +314,7 @@ fn boot(kernel: &Path, image: &Path, kvm: bool) -> Result<(), Failure> {
     command.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot", "-serial", "stdio"]);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(image).arg("-append");
     command.arg("console=ttyS0 edd=off panic=-1 loglevel=4 systemd.show_status=0");
-    shown("qemu-system-x86_64", watch(&mut command)?.passed)
+    watch(&mut command)?.result("qemu-system-x86_64")
 }
 
 /// How a machine ended.
@@ -322,6 +322,19 @@ struct Ended {
     /// Whether the test passed, if it said so.
     passed: Option<bool>,
     status: ExitStatus,
+}
+
+impl Ended {
+    fn result(&self, program: &str) -> Result<(), Failure> {
+        match self.passed {
+            Some(true) => Ok(()),
+            Some(false) => Err(unexpected("the test", "see above what failed".to_owned())),
+            None => Err(unexpected(
+                program,
+                format!("no result within {PATIENCE:?}, see above; it ended with {}", self.status),
+            )),
+        }
+    }
 }
 
 /// Runs it to its end, and shows what it prints.
@@ -340,15 +353,6 @@ fn watch(command: &mut Command) -> Result<Ended, Failure> {
     kill(&mut machine);
     let status = machine.wait().map_err(|error| Failure::io("wait for", &program, error))?;
     Ok(Ended { passed: printed.and_then(|shown| shown.join().ok()).flatten(), status })
-}
-
-/// What the test said.
-fn shown(program: &str, passed: Option<bool>) -> Result<(), Failure> {
-    match passed {
-        Some(true) => Ok(()),
-        Some(false) => Err(unexpected("the test", "see above what failed".to_owned())),
-        None => Err(unexpected(program, format!("no result within {PATIENCE:?}, see above"))),
-    }
 }
 
 /// Shows what came, and whether the test passed, once it said so.
