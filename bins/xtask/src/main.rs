@@ -218,7 +218,10 @@ struct Systemd {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "packages")]
 struct Packages {
-    /// install, use, upgrade, remove and purge them in a container; needs root, systemd-nspawn and debootstrap
+    /// who answers for them, as NAME <ADDRESS> (DEBFULLNAME and DEBEMAIL of the environment)
+    #[argh(option, arg_name = "WHO")]
+    maintainer: Option<String>,
+    /// install, use, upgrade, restart, remove and purge them in a container; needs root, systemd-nspawn and debootstrap
     #[argh(switch)]
     test: bool,
     /// with --test: the release of Debian to show it on (that of this machine)
@@ -285,7 +288,9 @@ fn main() -> ExitCode {
         }
         Command::Links(Links {}) => links::run(),
         Command::Systemd(Systemd { suite, kvm }) => systemd::run(suite, kvm),
-        Command::Packages(Packages { test, suite, machine }) => packages::run(test, suite, machine),
+        Command::Packages(Packages { maintainer, test, suite, machine }) => {
+            packages::run(packages::Wanted { maintainer, test, suite, machine })
+        }
         Command::Pages(Pages { folder }) => pages::run(&folder),
         Command::Api(Api { bless }) => api::run(bless),
         Command::Fuzz(Fuzz { executions, seconds, corpus, only }) => {

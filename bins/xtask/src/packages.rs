@@ -2,12 +2,17 @@
 //! manual pages and completions that are made here. lintian looks at them.
 //!
 //! With `--test` they are installed in a container (systemd-nspawn), or in a virtual machine, used, replaced by a second
-//! version while a unikernel runs, removed and purged: `bins/xtask/packages/test` says what is shown there.
+//! version while a unikernel runs, there again after a restart of the container, removed and purged: the scripts in
+//! `bins/xtask/packages` say what is shown there.
 
+mod maintainer;
 mod manual;
+#[cfg(test)]
+mod nixos;
 #[cfg(test)]
 mod tests;
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,9 +41,37 @@ const DAEMONS: [(&str, &str); 8] = [
 /// The revision of the packages, and that of those which replace them in the test.
 const REVISIONS: [&str; 2] = ["1", "2"];
 
-/// Builds the packages into the target directory, and shows what they do where `test` says so: on Debian `suite`, or
-/// this machine's, in a virtual machine where `virtual_machine` says so.
-pub(crate) fn run(test: bool, suite: Option<String>, virtual_machine: bool) -> Result<(), Failure> {
+/// The scripts that show it, in the order in which they run; the first has what they have in common.
+const SCRIPTS: [&str; 4] = ["common", "test", "restarted", "removed"];
+
+/// What is wanted.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// Who answers for the packages, `NAME <ADDRESS>`; otherwise it stands in the environment.
+    pub(crate) maintainer: Option<String>,
+    /// To show what they do.
+    pub(crate) test: bool,
+    /// There on this Debian, or on this machine's.
+    pub(crate) suite: Option<String>,
+    /// There in a virtual machine.
+    pub(crate) machine: bool,
+}
+
+/// Builds the packages into the target directory, and shows what they do.
+pub(crate) fn run(Wanted { maintainer, test, suite, machine }: Wanted) -> Result<(), Failure> {
+    let named = maintainer::find(maintainer, |name| env::var(name).ok())
+        .map_err(|error| unexpected("packages", error))?;
+    let maintainer = match &named {
+        Some(named) => named,
+        None if test => maintainer::NOBODY,
+        None => {
+            return Err(unexpected(
+                "packages",
+                "they name who answers for them: give --maintainer 'NAME <ADDRESS>', or set DEBFULLNAME and DEBEMAIL"
+                    .to_owned(),
+            ));
+        }
+    };
     if !cargo().args(["deb", "--version"]).output().is_ok_and(|it| it.status.success()) {
         return Err(unexpected(
             "packages",
@@ -49,23 +82,32 @@ pub(crate) fn run(test: bool, suite: Option<String>, virtual_machine: bool) -> R
     // Not `debian`: cargo-deb removes older packages there.
     let folder = target_directory().join("packages");
     _ = fs::remove_dir_all(&folder);
-    let first = packages(&programs, &folder, REVISIONS[0])?;
+    let first = packages(&programs, maintainer, &folder, REVISIONS[0])?;
     lint(&first)?;
     if test {
-        let second = packages(&programs, &folder.join("next"), REVISIONS[1])?;
-        install_and_show(&programs, [&first, &second], suite, virtual_machine)?;
+        let second = packages(&programs, maintainer, &folder.join("next"), REVISIONS[1])?;
+        install_and_show(&programs, [&first, &second], suite, machine)?;
     }
     first.iter().for_each(|package| say(&package.display().to_string()));
+    if named.is_none() {
+        say("nobody answers for these: before you hand some out, make them with --maintainer");
+    }
     Ok(())
 }
 
 /// Makes the packages of this revision in `folder`.
-fn packages(programs: &Programs, folder: &Path, revision: &str) -> Result<Vec<PathBuf>, Failure> {
-    write_made(programs, revision)?;
+fn packages(
+    programs: &Programs,
+    maintainer: &str,
+    folder: &Path,
+    revision: &str,
+) -> Result<Vec<PathBuf>, Failure> {
+    write_made(programs, maintainer, revision)?;
     fs::create_dir_all(folder).map_err(|error| Failure::io("make", folder, error))?;
     for name in CRATES {
         let mut command = cargo();
-        command.args(["deb", "--no-build", "--package", name, "--deb-revision", revision, "--output"]);
+        command.args(["deb", "--no-build", "--package", name, "--deb-revision", revision]);
+        command.args(["--maintainer", maintainer, "--output"]);
         run_to_end(command.arg(folder).env("CARGO_TARGET_DIR", target_directory()))?;
     }
     let made =
@@ -74,7 +116,7 @@ fn packages(programs: &Programs, folder: &Path, revision: &str) -> Result<Vec<Pa
 }
 
 /// Writes what packages have that is not in the repository, to where their lists of files expect it.
-fn write_made(programs: &Programs, revision: &str) -> Result<(), Failure> {
+fn write_made(programs: &Programs, maintainer: &str, revision: &str) -> Result<(), Failure> {
     let share = programs.directory().join("share");
     _ = fs::remove_dir_all(&share);
     pages::run(&share)?;
@@ -90,7 +132,7 @@ fn write_made(programs: &Programs, revision: &str) -> Result<(), Failure> {
     write(&share.join("man/man1/albatross-top.1"), ".so man1/albatross-client.1\n")?;
     let mut git = Command::new("git");
     let date = output(git.args(["log", "-1", "--format=%cD"]).current_dir(workspace()))?;
-    write(&share.join("changelog.Debian"), &changelog(revision, date.trim()))?;
+    write(&share.join("changelog.Debian"), &changelog(revision, maintainer, date.trim()))?;
     let changes = workspace().join("CHANGELOG.md");
     fs::copy(&changes, share.join("changelog")).map_err(|error| Failure::io("copy", &changes, error))?;
     let mut files = vec![share.join("changelog.Debian"), share.join("changelog")];
@@ -100,11 +142,11 @@ fn write_made(programs: &Programs, revision: &str) -> Result<(), Failure> {
 }
 
 /// That of the package. That of the programs is beside it.
-fn changelog(revision: &str, date: &str) -> String {
+fn changelog(revision: &str, maintainer: &str, date: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!(
         "albatross ({version}-{revision}) unstable; urgency=medium\n\n  * What is new is in changelog.gz beside this file.\n\n \
-         -- Albatross maintainers <albatross@example.org>  {date}\n"
+         -- {maintainer}  {date}\n"
     )
 }
 
@@ -137,22 +179,22 @@ fn install_and_show(
     programs: &Programs,
     [first, second]: [&[PathBuf]; 2],
     suite: Option<String>,
-    virtual_machine: bool,
+    machine: bool,
 ) -> Result<(), Failure> {
-    let machine = systemd::Machine::new(suite, "-packages")?;
+    let system = systemd::Machine::new(suite, "-packages")?;
     let here = workspace().join("bins/xtask");
     let mut files = vec![
         (here.join("systemd/init"), "init".to_owned()),
         (here.join("systemd/test.service"), "etc/systemd/system/test.service".to_owned()),
-        (here.join("packages/test"), "opt/albatross/test".to_owned()),
         (programs.guest("tick"), "opt/albatross/tick".to_owned()),
     ];
+    files.extend(SCRIPTS.map(|name| (here.join("packages").join(name), format!("opt/albatross/{name}"))));
     for (packages, place) in [(first, "first"), (second, "second")] {
-        let folder = machine.system().join("opt/albatross").join(place);
+        let folder = system.system().join("opt/albatross").join(place);
         _ = fs::remove_dir_all(&folder);
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.extend(packages.iter().map(|it| (it.clone(), format!("opt/albatross/{place}/{}", name(it)))));
     }
-    machine.install(&files)?;
-    if virtual_machine { machine.run(false) } else { machine.contain() }
+    system.install(&files)?;
+    if machine { system.run(false) } else { system.contain() }
 }

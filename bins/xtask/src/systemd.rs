@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const NEEDED: [(&str, &str); 2] = [("debootstrap", "debootstrap"), ("strip", "binutils")];
 const NEEDED_TO_RUN: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86"), ("cpio", "cpio")];
 const NEEDED_TO_CONTAIN: [(&str, &str); 1] = [("systemd-nspawn", "systemd-container")];
+/// What systemd-nspawn ends with where the system in it wants to be restarted (`EXIT_FORCE_RESTART` of systemd).
+const RESTARTS: i32 = 133;
+/// How often a container is started, at most: a test restarts it once.
+const STARTS: u32 = 2;
+/// Puts what a container writes (`$2`) over what is installed (`$1`), and runs the rest there.
+const LAYERS: &str = "mount -t overlay -o \"lowerdir=$1,upperdir=$2/upper,workdir=$2/work\" system \"$2/root\" && \
+                      shift 2 && exec \"$@\"";
 /// The kernel for virtual machines: it needs no modules for what is shown.
 const KERNEL: &str = "linux-image-cloud-amd64";
 /// What the system has besides what every Debian has.
@@ -111,27 +118,50 @@ impl Machine {
         boot(&kernel, &image, kvm)
     }
 
-    /// The same as a container: with this machine's kernel, which may give it no controllers of control groups. What it
-    /// writes is gone afterwards.
+    /// The same as a container: with this machine's kernel, which may give it no controllers of control groups. Where it
+    /// is restarted from inside, it finds what it wrote before. Afterwards that is gone.
     ///
     /// # Errors
     /// Where it does not start, or what is shown there fails.
     pub(crate) fn contain(&self) -> Result<(), Failure> {
         need(&NEEDED_TO_CONTAIN)?;
-        say(&format!("starting a container with Debian {}", self.suite));
-        let mut command = Command::new("systemd-nspawn");
-        command.args([
-            "--quiet",
-            "--volatile=overlay",
-            "--register=no",
-            "--keep-unit",
-            "--console=read-only",
-        ]);
+        let written = self.system.with_extension("written");
+        _ = fs::remove_dir_all(&written);
+        for layer in ["upper", "work", "root"] {
+            let layer = written.join(layer);
+            fs::create_dir_all(&layer).map_err(|error| Failure::io("make", &layer, error))?;
+        }
+        let result = self.start_and_restart(&written);
+        _ = fs::remove_dir_all(&written);
+        result
+    }
+
+    fn start_and_restart(&self, written: &Path) -> Result<(), Failure> {
+        for _ in 0..STARTS {
+            say(&format!("starting a container with Debian {}", self.suite));
+            let ended = watch(&mut self.container(written))?;
+            if ended.passed.is_some() || ended.status.code() != Some(RESTARTS) {
+                return ended.result("systemd-nspawn");
+            }
+        }
+        Err(unexpected(
+            "systemd-nspawn",
+            format!("started {STARTS} times, the system still wants to be restarted"),
+        ))
+    }
+
+    /// Over what is installed lies what it writes, in a mount namespace of its own: nothing is left mounted here.
+    fn container(&self, written: &Path) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", LAYERS, "sh"]);
+        command.arg(&self.system).arg(written);
+        command.args(["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only"]);
         // With a network of its own it may make devices there.
         command.args(["--private-network", &format!("--machine=albatross-{}", std::process::id())]);
-        command.arg("--directory").arg(&self.system).args(["--boot", "systemd.show_status=0"]);
+        command.arg("--directory").arg(written.join("root")).args(["--boot", "systemd.show_status=0"]);
         // Control groups of version 2, whatever this machine uses itself.
-        watch(command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1"))
+        command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+        command
     }
 }
 
@@ -284,11 +314,31 @@ fn boot(kernel: &Path, image: &Path, kvm: bool) -> Result<(), Failure> {
     command.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot", "-serial", "stdio"]);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(image).arg("-append");
     command.arg("console=ttyS0 edd=off panic=-1 loglevel=4 systemd.show_status=0");
-    watch(&mut command)
+    watch(&mut command)?.result("qemu-system-x86_64")
+}
+
+/// How a machine ended.
+struct Ended {
+    /// Whether the test passed, if it said so.
+    passed: Option<bool>,
+    status: ExitStatus,
+}
+
+impl Ended {
+    fn result(&self, program: &str) -> Result<(), Failure> {
+        match self.passed {
+            Some(true) => Ok(()),
+            Some(false) => Err(unexpected("the test", "see above what failed".to_owned())),
+            None => Err(unexpected(
+                program,
+                format!("no result within {PATIENCE:?}, see above; it ended with {}", self.status),
+            )),
+        }
+    }
 }
 
 /// Runs it to its end, and shows what it prints.
-fn watch(command: &mut Command) -> Result<(), Failure> {
+fn watch(command: &mut Command) -> Result<Ended, Failure> {
     let program = PathBuf::from(command.get_program());
     let mut machine = command
         .stdin(Stdio::null())
@@ -301,13 +351,8 @@ fn watch(command: &mut Command) -> Result<(), Failure> {
         thread::sleep(Duration::from_millis(100));
     }
     kill(&mut machine);
-    match printed.and_then(|shown| shown.join().ok()).flatten() {
-        Some(true) => Ok(()),
-        Some(false) => Err(unexpected("the test", "see above what failed".to_owned())),
-        None => {
-            Err(unexpected(&program.to_string_lossy(), format!("no result within {PATIENCE:?}, see above")))
-        }
-    }
+    let status = machine.wait().map_err(|error| Failure::io("wait for", &program, error))?;
+    Ok(Ended { passed: printed.and_then(|shown| shown.join().ok()).flatten(), status })
 }
 
 /// Shows what came, and whether the test passed, once it said so.
