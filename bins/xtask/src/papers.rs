@@ -20,7 +20,12 @@ mod tests {
 
     /// What a command that a paper names lacks, if it lacks something.
     fn lacks(command: &str) -> Option<String> {
-        let mut words = command.strip_prefix(COMMAND)?.split_whitespace();
+        // What stands between quotes is one word.
+        let typed = command.strip_prefix(COMMAND)?.split('\'').enumerate();
+        let typed: String = typed
+            .map(|(odd, text)| if odd % 2 == 1 { text.replace(' ', "_") } else { text.to_owned() })
+            .collect();
+        let mut words = typed.split_whitespace();
         let name = words.next()?;
         let commands = crate::Options::get_args_info().commands;
         if !commands.iter().any(|it| it.name == name) {
