@@ -105,9 +105,7 @@ fn main() -> ExitCode {
         overcommit: options.overcommit_memory,
     };
     // A descriptor of each tender that runs is kept: as many as that are more than the usual 1024.
-    if let Err(error) = albatross_driver::sys::raise_descriptor_limit() {
-        log.warning(format_args!("the limit of open files stays as it is: {error}"));
-    }
+    albatross_driver::sys::raise_descriptor_limit(&log);
     let result = match options.export_state {
         _ if options.release_groups => groups::release(),
         Some(file) => export::export(&config, &file, &log),

@@ -9,10 +9,8 @@ use libc::uid_t;
 use mio::net::UnixStream;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::{
-    CloseReason, ConnectionError, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, Part, STEP,
-};
-use crate::connection::{Connection, QueueFull};
+use super::{CloseReason, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, Part, STEP};
+use crate::connection::{Connection, ConnectionError, QueueFull};
 use crate::timer::Timers;
 
 #[derive(Debug)]
