@@ -229,11 +229,6 @@ impl Server {
         self.clients.is_open(connection.0)
     }
 
-    /// Changes the limit for the frames that come next on `connection`.
-    pub fn set_limit(&mut self, connection: ConnectionId, limit: usize) {
-        self.clients.set_limit(connection.0, limit);
-    }
-
     /// Closes `connection` once what is queued is written. Nothing is reported of it any more.
     pub fn close(&mut self, connection: ConnectionId) {
         self.clients.close(connection.0, Instant::now());

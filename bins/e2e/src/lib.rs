@@ -18,8 +18,10 @@
 //! | [`frames`], [`guest`] | a subscriber and a guest that are faster than real ones |
 //! | [`day`] | a day of a console daemon at speed |
 //! | [`processes`] | what runs, read from /proc |
+//! | [`attempt`] | what a process tries that has given things up |
 
 mod ask;
+pub mod attempt;
 pub mod console;
 pub mod daemon;
 pub mod day;

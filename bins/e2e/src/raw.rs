@@ -21,6 +21,21 @@ pub fn message(name: &str, sequence: i64, payload: Payload<'_>) -> io::Result<Ve
     Ok(frame(&wire.encode().map_err(io::Error::other)?))
 }
 
+/// The next frame; `None` where there is no more.
+///
+/// # Errors
+/// Those of reading; a frame that is cut short.
+pub fn read_frame(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut header = [0; HEADER_LENGTH];
+    if from.read(&mut header[..1])? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut header[1..])?;
+    let mut payload = vec![0; usize::try_from(u32::from_be_bytes(header)).map_err(io::Error::other)?];
+    from.read_exact(&mut payload)?;
+    Ok(Some(payload))
+}
+
 /// A connection on which any octets may be sent.
 #[derive(Debug)]
 pub struct Raw<S> {
@@ -109,14 +124,7 @@ impl<S: Read + Write> Raw<S> {
     /// # Errors
     /// Where nothing comes in time or a frame is cut short.
     pub fn frame(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut header = [0; HEADER_LENGTH];
-        if self.stream.read(&mut header[..1])? == 0 {
-            return Ok(None);
-        }
-        self.stream.read_exact(&mut header[1..])?;
-        let mut payload = vec![0; usize::try_from(u32::from_be_bytes(header)).map_err(io::Error::other)?];
-        self.stream.read_exact(&mut payload)?;
-        Ok(Some(payload))
+        read_frame(&mut self.stream)
     }
 
     /// Reads until the other side closes, and returns what it sent. A reset is a close too: it closed

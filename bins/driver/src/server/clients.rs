@@ -106,12 +106,6 @@ impl Clients {
         self.all.get(&id).is_some_and(|client| !client.closing)
     }
 
-    pub(super) fn set_limit(&mut self, id: usize, limit: usize) {
-        if let Some(client) = self.all.get_mut(&id) {
-            client.connection.set_limit(limit);
-        }
-    }
-
     /// Whether one more can be accepted, perhaps in place of a silent one.
     pub(super) fn has_room(&self) -> bool {
         self.all.len() < MAX_CLIENTS || self.superfluous().is_some()
