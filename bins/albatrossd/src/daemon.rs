@@ -22,8 +22,6 @@ use albatross_driver::upstream::{Heard, Upstream};
 use albatross_proto::frame::MAX_ENCODED;
 use albatross_report::Report;
 use mio::{Token, Waker};
-use ring::error::Unspecified;
-use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::blocks::{self, Blocks};
 use crate::confine::Confinement;
@@ -31,6 +29,7 @@ use crate::images::{Answer, Images};
 use crate::incoming::{Incoming, WHOLE};
 use crate::net::Taps;
 use crate::process::{Ended, Processes};
+use crate::random::random;
 use crate::record::RecordFile;
 use crate::sending::Sending;
 use crate::tender::Tenders;
@@ -105,15 +104,6 @@ pub(crate) fn run(
     albatross_driver::memory::forget_the_start();
     Notifier::connect(log).ready(log);
     daemon.serve()
-}
-
-/// Octets that nobody can know.
-pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut octets = [0; N];
-    SystemRandom::new()
-        .fill(&mut octets)
-        .map_err(|Unspecified| io::Error::other("the system gives no random octets"))?;
-    Ok(octets)
 }
 
 /// The socket. A process that the daemon before had forked when it was killed may have it for a moment still.
