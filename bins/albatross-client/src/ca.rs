@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use albatross_core::certificate::{Certificate, pem};
 use albatross_core::issue::{self, IssueError, Issuer, Profile, SigningKey, Terms, Validity};
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::logging::Logger;
 use ring::rand::SystemRandom;
 
-use crate::clock;
 use crate::command::{self, PATH_ITSELF};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -127,6 +127,6 @@ fn certificate_file(request: &issue::Request<'_>) -> Result<PathBuf, PkiError> {
 
 /// Valid for so many days from now, with a random serial number.
 fn terms(random: &SystemRandom, days: u32) -> Result<Terms<'_>, Error> {
-    let validity = Validity::days(clock::now(), days).map_err(PkiError::Issue)?;
+    let validity = Validity::days(wall_clock_second(), days).map_err(PkiError::Issue)?;
     Ok(Terms::new(validity, random).map_err(PkiError::Issue)?)
 }

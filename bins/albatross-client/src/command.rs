@@ -3,7 +3,6 @@
 //! What fails in here has exit code 124, and nothing has been sent yet.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -18,7 +17,7 @@ use albatross_proto::{
 
 use crate::error::Error;
 use crate::image::{self, ImageError};
-use crate::options::values::{BlockOption, CompressionLevel, NetOption};
+use crate::options::values::{self, BlockOption, CompressionLevel, NetOption};
 use crate::options::{Action, Create, Destination, Restart, StartOptions, StatsAdd, only_label};
 
 /// The CommonName of a certificate whose command is for the path itself.
@@ -183,8 +182,8 @@ fn target(action: &Action) -> Option<(Name, bool)> {
 fn command(action: &Action, to: &Destination, log: &Logger) -> Result<Command<'static>, Error> {
     Ok(match action {
         Action::Policy(_) => Command::Policy(PolicyCommand::Info),
-        Action::AddPolicy(it) => add_policy(it.unikernels, it.mem, &it.cpu, it.size, &it.network)?,
-        Action::ReplacePolicy(it) => add_policy(it.unikernels, it.mem, &it.cpu, it.size, &it.network)?,
+        Action::AddPolicy(it) => set_policy(it.policy())?,
+        Action::ReplacePolicy(it) => set_policy(it.policy())?,
         Action::RemovePolicy(_) => Command::Policy(PolicyCommand::Remove),
         Action::Info(_) => Command::Unikernel(UnikernelCommand::Info),
         Action::Get(it) => Command::Unikernel(UnikernelCommand::Get(asked(it.compression_level, to))),
@@ -247,27 +246,9 @@ pub(crate) fn default_level(to: &Destination) -> CompressionLevel {
     }
 }
 
-fn add_policy(
-    unikernels: Int,
-    memory: Int,
-    cpus: &[Int],
-    block: Option<Int>,
-    bridges: &[String],
-) -> Result<Command<'static>, CommandError> {
-    let policy = Policy {
-        cpuids: cpu_set(cpus),
-        unikernels,
-        memory,
-        block,
-        bridges: bridges.iter().map(|bridge| bridge.as_str().into()).collect(),
-    };
+fn set_policy(policy: Policy) -> Result<Command<'static>, CommandError> {
     usable(&policy).map_err(CommandError::Unusable)?;
     Ok(Command::Policy(PolicyCommand::Add(policy)))
-}
-
-/// Cpu 0 where none is given.
-fn cpu_set(ids: &[Int]) -> BTreeSet<Int> {
-    if ids.is_empty() { BTreeSet::from([Int::ZERO]) } else { ids.iter().copied().collect() }
 }
 
 /// The image of a solo5 unikernel, not compressed, and how it is started.
@@ -336,7 +317,7 @@ fn arguments(start: StartOptions<'_>, log: &Logger) -> Arguments {
         fail_behaviour,
         startup: start.startup,
         add_name: !start.no_add_name,
-        cpuids: cpu_set(start.cpu),
+        cpuids: values::cpu_set(start.cpu),
         memory: start.mem.unwrap_or(defaults.memory),
         block_devices: start.block.iter().map(block_device).collect(),
         net_devices: start.net.iter().map(net_device).collect(),

@@ -18,6 +18,7 @@
 mod document;
 mod encode;
 mod frames;
+mod kind;
 mod name;
 mod signed;
 
@@ -25,9 +26,10 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::Path;
 
-pub use document::{Document, Kind, MAX_INPUT, NotRecognised, Refusal, UnknownKind, recognise};
+pub use document::{Document, MAX_INPUT, recognise};
 pub use encode::{EncodeJsonError, encode};
 pub use frames::Frames;
+pub use kind::{Kind, NotRecognised, Refusal, UnknownKind};
 
 use crate::error::Error;
 use crate::exit::Exit;

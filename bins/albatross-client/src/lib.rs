@@ -27,7 +27,6 @@
 mod block;
 mod by_digest;
 mod ca;
-mod clock;
 mod command;
 mod conversation;
 mod csr;

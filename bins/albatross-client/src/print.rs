@@ -3,6 +3,8 @@
 //! What a guest or a server wrote is escaped. Arguments of unikernels, which may be secrets, are shown at
 //! level debug only; with `--json` too.
 
+mod values;
+
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -10,16 +12,16 @@ use std::path::Path;
 use albatross_driver::escape;
 use albatross_driver::event::Words;
 use albatross_driver::logging::Level;
-use albatross_proto::reply::{Info, InfoBlock, InfoNet, State, Status};
-use albatross_proto::stats::{Rusage, Statistics, TimeVal};
-use albatross_proto::{
-    BlockDevice, BlockDeviceInfo, Config, Data, FailBehaviour, Int, Name, NetDevice, Policy, Success, Text,
-    Typ,
-};
+use albatross_proto::reply::{Info, Status};
+use albatross_proto::{Config, Data, Name, Policy, Success, Text};
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::info::status_of;
 use crate::json;
+use values::{Shown, shown};
+
+pub(crate) use values::hex;
 
 /// Prints results.
 #[derive(Debug)]
@@ -52,10 +54,7 @@ impl Printer {
 
     /// The reply to a command that was not carried out.
     pub(crate) fn failure(&self, name: &Name, text: &Text) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::failure(name, text)));
-        }
-        self.raw(&format!("{}command failed {}\n", Host(name), shown(text)))
+        self.line(|| json::failure(name, text), || format!("{}command failed {}", Host(name), shown(text)))
     }
 
     /// What a subscriber receives.
@@ -77,18 +76,22 @@ impl Printer {
 
     /// A file that was written with what came from the server.
     pub(crate) fn written(&self, name: &Name, path: &Path) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::written(Some(name), path)));
-        }
-        self.raw(&format!("{}written to {}\n", Host(name), escape::line(path.display())))
+        self.line(
+            || json::written(Some(name), path),
+            || format!("{}written to {}", Host(name), escape::line(path.display())),
+        )
     }
 
     /// A file that was written.
     pub(crate) fn file(&self, path: &Path) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::written(None, path)));
-        }
-        self.raw(&format!("written {}\n", escape::line(path.display())))
+        self.line(|| json::written(None, path), || format!("written {}", escape::line(path.display())))
+    }
+
+    /// One line, or one object.
+    fn line(&self, object: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Error> {
+        let mut out = if self.json { object().to_string() } else { text() };
+        out.push('\n');
+        self.raw(&out)
     }
 
     /// Text of our own that is complete with its line ends.
@@ -133,18 +136,12 @@ impl Printer {
 
     /// Something to be said about a unikernel.
     pub(crate) fn note(&self, name: &Name, text: &str) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::note(name, text)));
-        }
-        self.raw(&format!("{}{text}\n", Host(name)))
+        self.line(|| json::note(name, text), || format!("{}{text}", Host(name)))
     }
 
     /// A certificate that was revoked.
     pub(crate) fn revoked(&self, serial: &str, name: Option<&str>) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::revoked(serial, name)));
-        }
-        self.raw(&format!("revoked {serial} {}\n", name.unwrap_or_default()))
+        self.line(|| json::revoked(serial, name), || format!("revoked {serial} {}", name.unwrap_or_default()))
     }
 
     /// A unikernel in a file of the daemon's.
@@ -154,10 +151,7 @@ impl Printer {
         config: &Config<'_>,
         elsewhere: Option<&[u8; 32]>,
     ) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::recorded(name, config, elsewhere, self.arguments)));
-        }
-        self.raw(&format!("unikernel {name}: {}\n", self.config(config, elsewhere, self.arguments)))
+        self.entry(name, config, elsewhere, self.arguments)
     }
 
     /// The same of one whose image was written to a file: with its arguments.
@@ -167,34 +161,25 @@ impl Printer {
         config: &Config<'_>,
         elsewhere: Option<&[u8; 32]>,
     ) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::recorded(name, config, elsewhere, true)));
-        }
-        self.raw(&format!("unikernel {name}: {}\n", self.config(config, elsewhere, true)))
+        self.entry(name, config, elsewhere, true)
+    }
+
+    fn entry(
+        &self,
+        name: &Name,
+        config: &Config<'_>,
+        elsewhere: Option<&[u8; 32]>,
+        arguments: bool,
+    ) -> Result<(), Error> {
+        self.line(
+            || json::recorded(name, config, elsewhere, arguments),
+            || format!("unikernel {name}: {}", recorded(config, elsewhere, arguments)),
+        )
     }
 
     /// A policy in a file of the daemon's.
     pub(crate) fn recorded_policy(&self, name: &Name, policy: &Policy) -> Result<(), Error> {
-        if self.json {
-            return self.raw(&format!("{}\n", json::recorded_policy(name, policy)));
-        }
-        self.raw(&format!("{name} {}\n", Shown(policy)))
-    }
-
-    fn config(&self, config: &Config<'_>, elsewhere: Option<&[u8; 32]>, arguments: bool) -> String {
-        let mut text = Shown(config).to_string();
-        match elsewhere {
-            Some(sha256) => _ = write!(text, " digest {}", hex(sha256)),
-            None => {
-                let form = if config.compressed { " compressed" } else { "" };
-                _ = write!(text, " image of {} octets{form}", config.image.len());
-            }
-        }
-        if arguments {
-            let argv = config.arguments.argv.iter().flatten().map(shown).collect::<Vec<_>>();
-            _ = write!(text, " arguments [{}]", argv.join(" "));
-        }
-        text
+        self.line(|| json::recorded_policy(name, policy), || format!("{name} {}", Shown(policy)))
     }
 
     fn lines(&self, success: &Success<'_>) -> Vec<String> {
@@ -219,11 +204,31 @@ impl Printer {
     fn info(&self, info: &Info) -> String {
         let mut text = Shown(info).to_string();
         if self.arguments {
-            let arguments = info.argv.iter().flatten().map(shown).collect::<Vec<_>>();
-            _ = write!(text, " arguments [{}]", arguments.join(" "));
+            push_arguments(&mut text, info.argv.as_deref());
         }
         text
     }
+}
+
+/// A unikernel in a file; its image may be elsewhere, by this digest.
+fn recorded(config: &Config<'_>, elsewhere: Option<&[u8; 32]>, arguments: bool) -> String {
+    let mut text = Shown(config).to_string();
+    match elsewhere {
+        Some(sha256) => _ = write!(text, " digest {}", hex(sha256)),
+        None => {
+            let form = if config.compressed { " compressed" } else { "" };
+            _ = write!(text, " image of {} octets{form}", config.image.len());
+        }
+    }
+    if arguments {
+        push_arguments(&mut text, config.arguments.argv.as_deref());
+    }
+    text
+}
+
+fn push_arguments(text: &mut String, argv: Option<&[Text]>) {
+    let arguments = argv.unwrap_or_default().iter().map(shown).collect::<Vec<_>>();
+    _ = write!(text, " arguments [{}]", arguments.join(" "));
 }
 
 fn named<T>(list: &[(Name, T)], none: &str, show: impl Fn(&T) -> String) -> Vec<String> {
@@ -233,16 +238,6 @@ fn named<T>(list: &[(Name, T)], none: &str, show: impl Fn(&T) -> String) -> Vec<
     list.iter().map(|(name, value)| format!("{name} {}", show(value))).collect()
 }
 
-/// Octets in lower-case hexadecimal.
-pub(crate) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-/// Text from elsewhere, harmless.
-fn shown(text: &Text) -> String {
-    escape::bytes(text.as_bytes()).to_string()
-}
-
 /// What goes before each result.
 struct Host<'a>(&'a Name);
 
@@ -250,205 +245,4 @@ impl Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "host [unikernel: {}]: ", self.0)
     }
-}
-
-/// A value of the protocol on one line.
-struct Shown<T>(T);
-
-impl Display for Shown<&Policy> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let policy = self.0;
-        write!(f, "policy: {} unikernels, {} MB memory, cpus ", policy.unikernels, policy.memory)?;
-        list(f, policy.cpuids.iter())?;
-        match policy.block {
-            Some(size) => write!(f, ", {size} MB block devices")?,
-            None => f.write_str(", no block devices")?,
-        }
-        f.write_str(", bridges ")?;
-        list(f, policy.bridges.iter().map(shown))
-    }
-}
-
-impl Display for Shown<&BlockDeviceInfo> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MB, {}", self.0.size, if self.0.active { "in use" } else { "not in use" })
-    }
-}
-
-impl Display for Shown<&Info> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let info = self.0;
-        let typ = match info.typ {
-            Typ::Solo5 => "solo5",
-            Typ::Bhyve => "bhyve",
-        };
-        write!(f, "{typ} started {} memory {} MB cpus ", info.started, info.memory)?;
-        list(f, info.cpuids.iter())?;
-        if info.cpus != Int::ONE {
-            write!(f, " virtual cpus {}", info.cpus)?;
-        }
-        write!(f, " on failure {}", Shown(&info.fail_behaviour))?;
-        if let Some(startup) = info.startup {
-            write!(f, " startup {startup}")?;
-        }
-        f.write_str(" block ")?;
-        list(f, info.block_devices.iter().map(Shown))?;
-        f.write_str(" net ")?;
-        list(f, info.net_devices.iter().map(Shown))?;
-        if let Some(partition) = &info.linux_boot_partition {
-            write!(f, " linux-boot {}", shown(partition))?;
-        }
-        write!(f, " digest {}", hex(info.digest.as_bytes()))
-    }
-}
-
-impl Display for Shown<&Config<'_>> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { typ, arguments: it, .. } = self.0;
-        let typ = match typ {
-            Typ::Solo5 => "solo5",
-            Typ::Bhyve => "bhyve",
-        };
-        write!(f, "{typ} memory {} MB cpus ", it.memory)?;
-        list(f, it.cpuids.iter())?;
-        if it.cpus != Int::ONE {
-            write!(f, " virtual cpus {}", it.cpus)?;
-        }
-        write!(f, " on failure {}", Shown(&it.fail_behaviour))?;
-        if let Some(startup) = it.startup {
-            write!(f, " startup {startup}")?;
-        }
-        f.write_str(" block ")?;
-        list(f, it.block_devices.iter().map(Shown))?;
-        f.write_str(" net ")?;
-        list(f, it.net_devices.iter().map(Shown))?;
-        if let Some(partition) = &it.linux_boot_partition {
-            write!(f, " linux-boot {}", shown(partition))?;
-        }
-        Ok(())
-    }
-}
-
-impl Display for Shown<&BlockDevice> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.0.name))?;
-        if let Some(device) = &self.0.device {
-            write!(f, ":{}", shown(device))?;
-        }
-        self.0.sector_size.map_or(Ok(()), |size| write!(f, "@{size}"))
-    }
-}
-
-impl Display for Shown<&NetDevice> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.0.name))?;
-        if let Some(bridge) = &self.0.bridge {
-            write!(f, ":{}", shown(bridge))?;
-        }
-        self.0.mac.map_or(Ok(()), |mac| write!(f, "@{mac}"))
-    }
-}
-
-impl Display for Shown<&Status> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = self.0;
-        match &status.state {
-            State::Running => f.write_str("running")?,
-            State::Starting => f.write_str("starting")?,
-            State::Waiting(until) => write!(f, "waiting to be started again at {until}")?,
-            State::Failed(why) => write!(f, "not started: {}", shown(why))?,
-        }
-        write!(f, " since {}", status.since)?;
-        if let Some(pid) = status.pid {
-            write!(f, " pid {pid}")?;
-        }
-        write!(f, " restarts {}", status.restarts)?;
-        status.last_exit.map_or(Ok(()), |exit| write!(f, " last ended by {}", Words(exit)))
-    }
-}
-
-impl Display for Shown<&FailBehaviour> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            FailBehaviour::Quit => f.write_str("quit"),
-            FailBehaviour::Restart(codes) if codes.is_empty() => f.write_str("restart"),
-            FailBehaviour::Restart(codes) => {
-                f.write_str("restart on ")?;
-                list(f, codes.iter())
-            }
-        }
-    }
-}
-
-impl Display for Shown<&InfoBlock> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let block = self.0;
-        let (name, device) = (shown(&block.unikernel_device), shown(&block.host_device));
-        write!(f, "{name}:{device}@{} ({} MB)", block.sector_size, block.size)
-    }
-}
-
-impl Display for Shown<&InfoNet> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}@{}", shown(&self.0.unikernel_device), shown(&self.0.host_device), self.0.mac)
-    }
-}
-
-impl Display for Shown<&Statistics> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Shown(&self.0.rusage))?;
-        if let Some(memory) = &self.0.kinfo_mem {
-            write!(f, " rss {} virtual size {}", memory.rss, memory.vsize)?;
-        }
-        for interface in &self.0.interfaces {
-            write!(
-                f,
-                " {}: in {} packets {} octets {} dropped, out {} packets {} octets {} dropped",
-                shown(&interface.bridge),
-                interface.input_packets,
-                interface.input_bytes,
-                interface.input_dropped,
-                interface.output_packets,
-                interface.output_bytes,
-                interface.output_dropped
-            )?;
-        }
-        for (key, value) in self.0.vmm.iter().flatten() {
-            write!(f, " {} {value}", shown(key))?;
-        }
-        Ok(())
-    }
-}
-
-impl Display for Shown<&Rusage> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usage = self.0;
-        write!(
-            f,
-            "user {} system {} max rss {} faults {}+{} switches {}+{}",
-            Shown(&usage.utime),
-            Shown(&usage.stime),
-            usage.maxrss,
-            usage.minflt,
-            usage.majflt,
-            usage.nvcsw,
-            usage.nivcsw
-        )
-    }
-}
-
-impl Display for Shown<&TimeVal> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}", self.0.seconds, self.0.microseconds.get())
-    }
-}
-
-/// `[a, b]`
-fn list<T: Display>(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item = T>) -> fmt::Result {
-    f.write_char('[')?;
-    for (index, item) in items.enumerate() {
-        let separator = if index > 0 { ", " } else { "" };
-        write!(f, "{separator}{item}")?;
-    }
-    f.write_char(']')
 }

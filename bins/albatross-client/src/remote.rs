@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use albatross_core::certificate::{Certificate, NothingRevoked, pem, verify};
 use albatross_core::issue::{DIRECT_LEAF_SECONDS, IssueError, Issuer, KeyPair, SigningKey, Terms, Validity};
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::logging::Logger;
 use albatross_proto::{BlockCommand, Command, Config, Label, Typ, UnikernelCommand};
 use ring::rand::SystemRandom;
 
 use crate::block::BlockData;
 use crate::by_digest;
-use crate::clock;
 use crate::command::{self, PATH_ITSELF, Request};
 use crate::conversation::{Conversation, Manner};
 use crate::error::Error;
@@ -149,7 +149,7 @@ fn prepare(options: &Options, signer: &Signer, request: Request) -> Result<(Iden
     })?;
     let key = pki::new_key(options.key_kind())?;
     let random = SystemRandom::new();
-    let validity = Validity::seconds(clock::now(), DIRECT_LEAF_SECONDS).map_err(PkiError::Issue)?;
+    let validity = Validity::seconds(wall_clock_second(), DIRECT_LEAF_SECONDS).map_err(PkiError::Issue)?;
     let terms = Terms::new(validity, &random).map_err(PkiError::Issue)?;
     let leaf = issuer.leaf(label.as_ref(), key.public_key(), &command, &terms).map_err(PkiError::Issue)?;
     let mut chain = vec![leaf];
@@ -235,7 +235,7 @@ fn converse(
     manner: Manner,
 ) -> Result<Asked, Error> {
     let root = pki::root(&options.server_ca())?;
-    verify(&identity.chain, &root, clock::now(), &NothingRevoked).map_err(PkiError::OwnChain)?;
+    verify(&identity.chain, &root, wall_clock_second(), &NothingRevoked).map_err(PkiError::OwnChain)?;
     let name = options.server_name.clone();
     let session =
         albatross_tls::client::connect(root, name, &identity.chain, identity.key).map_err(Error::Tls)?;

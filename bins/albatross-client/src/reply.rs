@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use albatross_core::block::Content;
 use albatross_core::image::inflate;
+use albatross_driver::clock::wall_clock_second;
 use albatross_proto::command::History;
 use albatross_proto::frame::{MAX_ENCODED, MAX_MESSAGE};
 use albatross_proto::{
@@ -11,7 +12,6 @@ use albatross_proto::{
     Success, Text, Time, UnikernelCommand, Wire,
 };
 
-use crate::clock;
 use crate::conversation::{Conversation, ConversationError};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -299,7 +299,7 @@ struct Dump {
 
 impl Dump {
     fn begin(name: &Name, compressed: bool) -> Result<Self, Error> {
-        let path = image_file(name, clock::now());
+        let path = image_file(name, wall_clock_second());
         let file = NewFile::create(&path, PUBLIC_MODE).map_err(Error::Keep)?;
         // It may be as long as the disk takes.
         Ok(Self { name: name.clone(), path, file, content: Content::new(compressed, u64::MAX) })
@@ -326,7 +326,7 @@ fn accept(name: &Name, success: Success<'_>, printer: &Printer) -> Result<(), Er
                 true => Some(inflate(&image, MAX_IMAGE).map_err(ConversationError::Image)?),
                 false => None,
             };
-            let path = image_file(name, clock::now());
+            let path = image_file(name, wall_clock_second());
             let content = inflated.as_deref().unwrap_or(&image);
             files::write_new(&path, content, PUBLIC_MODE).map_err(Error::Keep)?;
             printer.written(name, &path)

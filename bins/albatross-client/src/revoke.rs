@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use albatross_core::issue::{Database, DatabaseError, ListIssuer, ListTerms, RevokeError, Revoked, Validity};
 use albatross_core::revocation::{ListError, ListNumber, MAX_LIST_SIZE, RevocationList};
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::escape;
 use albatross_driver::logging::Logger;
 use albatross_proto::command::RevocationCommand;
 use albatross_proto::{Command, Name};
 use ring::rand::SystemRandom;
 
-use crate::clock;
 use crate::command::Request;
 use crate::conversation::Manner;
 use crate::error::Error;
@@ -119,7 +119,7 @@ fn make(it: &Revoke, path: &Path, log: &Logger) -> Result<(RevocationList<'stati
     let issuer = ListIssuer::new(certificate, &key).map_err(RevokeFailure::NotMade)?;
     let previous = previous(path)?;
     let random = SystemRandom::new();
-    let validity = Validity::days(clock::now(), it.days).map_err(PkiError::Issue)?;
+    let validity = Validity::days(wall_clock_second(), it.days).map_err(PkiError::Issue)?;
     let terms = ListTerms { number: it.number.map(ListNumber::from), ..ListTerms::new(validity, &random) };
     let mut lines = Vec::new();
     let mut revoked = Vec::new();
@@ -134,7 +134,7 @@ fn make(it: &Revoke, path: &Path, log: &Logger) -> Result<(RevocationList<'stati
                 log.warning(format_args!("{serial} is not in {}, and revoked", it.db.display()));
             }
             lines.push((serial, selected.name.map(|name| escape::line(name).to_string())));
-            revoked.push(Revoked { serial: selected.serial, date: clock::now(), reason: it.reason });
+            revoked.push(Revoked { serial: selected.serial, date: wall_clock_second(), reason: it.reason });
         }
     }
     let list = issuer.issue(previous.as_ref(), &revoked, &terms).map_err(RevokeFailure::NotMade)?;

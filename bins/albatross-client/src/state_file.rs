@@ -7,10 +7,10 @@ use std::path::{Component, Path, PathBuf};
 
 use albatross_core::image::{InflateError, digest, inflate};
 use albatross_core::journal::{self, JournalError};
+use albatross_driver::clock::wall_clock_second;
 use albatross_proto::state::State;
 use albatross_proto::{Config, DecodeError, Name, Path as Branch, Policy};
 
-use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::files::{self, FileError, PUBLIC_MODE};
@@ -119,7 +119,7 @@ pub(crate) fn extract(it: &ExtractDump, printer: &Printer) -> Result<Exit, Error
             .map_err(|error| StateError::Image { name: name.clone(), error })?,
         None => config.image.to_vec(),
     };
-    let file = image_file(&name, clock::now());
+    let file = image_file(&name, wall_clock_second());
     files::write_new(&file, &image, PUBLIC_MODE).map_err(Error::Keep)?;
     printer.written(&name, &file)?;
     printer.extracted(&name, &config, elsewhere.as_ref())?;

@@ -19,9 +19,9 @@ mod screen;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use albatross_driver::clock::wall_clock_second;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
-use crate::clock;
 use crate::command::Request;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -75,7 +75,7 @@ fn show(asker: &Asker, happened: &Receiver<Happened>, screen: &mut Screen) -> st
     loop {
         if is_due {
             drawn = Instant::now();
-            let around = Around { destination: &destination, now: clock::now() };
+            let around = Around { destination: &destination, now: wall_clock_second() };
             asker.seen(|model| {
                 screen.terminal.draw(|frame| frame::draw(model, &around, frame.buffer_mut())).map(drop)
             })?;

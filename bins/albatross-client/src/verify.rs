@@ -15,12 +15,12 @@ use albatross_core::authority::{Authority, AuthorityError};
 use albatross_core::certificate::pem::{self, PemError};
 use albatross_core::certificate::{Certificate, ChainError, Position, Root};
 use albatross_core::revocation::{MAX_LIST_SIZE, RevocationError, RevocationList, RevocationStore};
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::escape;
 use albatross_driver::logging::Logger;
 use albatross_proto::command::Daemon;
 use albatross_proto::{BlockCommand, Command, ConsoleCommand, StatisticsCommand, Time};
 
-use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::files::{self, MAX_PEM};
@@ -190,7 +190,7 @@ fn write_endpoint(fields: &mut Fields<'_, '_>, command: &Command<'_>) -> io::Res
 /// # Errors
 /// [`Error`]: no such file, a list that is not to be honoured, a chain that is refused.
 pub(crate) fn run(it: &options::Verify, json: bool, printer: &Printer, log: &Logger) -> Result<Exit, Error> {
-    let at = it.at.unwrap_or_else(clock::now);
+    let at = it.at.unwrap_or_else(wall_clock_second);
     let (ca, chain) = (files::read(&it.ca, MAX_PEM)?, files::read(&it.chain, MAX_PEM)?);
     let refused = |path: &Path| {
         let path = path.to_owned();

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use albatross_core::authority::Authority;
 use albatross_core::certificate::{Certificate, NothingRevoked, Root, pem, verify, verify_server};
 use albatross_core::issue::{KeyKind, KeyPair, Request};
+use albatross_e2e::run::has_openssl;
 use albatross_proto::{Command, Int, PolicyCommand, Time, UnikernelCommand};
-use common::{has_openssl, image, openssl, run, succeed};
+use common::{image, openssl, run, succeed};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777

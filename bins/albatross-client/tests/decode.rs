@@ -17,6 +17,7 @@ use albatross_client::decode::{EncodeJsonError, Kind, encode, recognise};
 use albatross_client::schema::{MAX_JSON_VALUES, Style, Writer};
 use albatross_core::eventlog::{Chain, LINK};
 use albatross_core::journal::{Entries, SALT};
+use albatross_e2e::run::has_openssl;
 use albatross_proto::command::{ByDigest, History, RevocationCommand};
 use albatross_proto::log::{Event, LogCommand, LogEntry, LogRecord, Session};
 use albatross_proto::reply::{BlockDeviceInfo, Exit, State as Doing, Status};
@@ -25,7 +26,7 @@ use albatross_proto::{
     Arguments, BlockCommand, Command, Config, Data, Header, Int, Name, Path, Payload, Policy, Success, Time,
     Typ, UnikernelCommand, Wire, extension, frame,
 };
-use common::{has_openssl, openssl, run, run_with_input, succeed};
+use common::{openssl, run, run_with_input, succeed};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()

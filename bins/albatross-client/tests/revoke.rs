@@ -12,7 +12,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{has_openssl, openssl, run, succeed};
+use albatross_e2e::run::has_openssl;
+use common::{openssl, run, succeed};
 
 /// An authority `root`, and `alice` below it, who has signed `hello` twice and `other`.
 fn delegated(place: &Path) {

@@ -1,14 +1,14 @@
 //! Between the machine and the system.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use albatross_core::console::{Console, FifoId, Input, Output};
 use albatross_core::influx::report::of_connections;
-use albatross_core::machine::{ClientId, Now};
-use albatross_driver::clock::wall_clock;
+use albatross_driver::clock::Clock;
 use albatross_driver::logging::Logger;
-use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
+use albatross_driver::server::{ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
 use albatross_proto::Name;
 use albatross_report::{Connections, Report};
@@ -31,7 +31,7 @@ pub(crate) struct Host<'a> {
     /// Fifos that were opened.
     opened: usize,
     log: &'a Logger,
-    start: Instant,
+    clock: Clock,
     /// What is read from a fifo; taken out while it is in use.
     buffer: Vec<u8>,
 }
@@ -39,38 +39,30 @@ pub(crate) struct Host<'a> {
 impl<'a> Host<'a> {
     pub(crate) fn new(server: Server, fifos: Fifos, max_subscribers: usize, log: &'a Logger) -> Self {
         let console = Console::new(max_subscribers);
-        let (connections, start) = (Connections::default(), Instant::now());
+        let (connections, clock) = (Connections::default(), Clock::start());
         let buffer = vec![0; READ_PER_TURN];
-        Self { console, server, fifos, connections, opened: 0, log, start, buffer }
+        Self { console, server, fifos, connections, opened: 0, log, clock, buffer }
     }
 
     /// Serves until a signal asks it to end, and tells a database about it where there is one.
     ///
     /// # Errors
     /// Those of epoll.
-    pub(crate) fn run(mut self, mut report: Option<Report>) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut report: Report) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
-            if let Some(report) = &mut report {
-                report.turn(&self.server, self.log, || self.measurements());
-            }
-            let deadline =
-                self.deadline().into_iter().chain(report.as_ref().and_then(Report::deadline)).min();
+            report.turn(&self.server, self.log, || self.measurements());
+            let deadline = self.deadline().into_iter().chain(report.deadline()).min();
             self.server.poll(deadline, &mut events)?;
             for event in events.drain(..) {
-                if let (Event::Source(source), Some(report)) = (&event, &mut report)
-                    && report.note(*source)
-                {
-                    continue;
-                }
-                if self.event(event).is_break() {
+                if !report.note(&event) && self.event(event).is_break() {
                     return Ok(());
                 }
             }
             for fifo in self.fifos.ready() {
                 self.read(fifo);
             }
-            if self.console.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
+            if self.clock.has_come(self.console.next_deadline()) {
                 self.happened(Input::Tick);
             }
         }
@@ -79,38 +71,28 @@ impl<'a> Host<'a> {
     /// When to look again at the latest: at once where a fifo has more to read.
     fn deadline(&self) -> Option<Instant> {
         if !self.fifos.ready().is_empty() {
-            return Some(self.start);
+            return Some(Instant::now());
         }
-        self.console.next_deadline().map(|deadline| self.start + deadline)
+        self.clock.instant(self.console.next_deadline())
     }
 
-    fn event(&mut self, event: Event) -> std::ops::ControlFlow<()> {
+    fn event(&mut self, event: Event) -> ControlFlow<()> {
+        event.log(self.log);
+        self.connections.note(&event);
         match event {
-            Event::Connected(id) => {
-                self.connections.connected(id);
-                self.log.debug(format_args!("client {} connected", id.0));
-            }
-            Event::Frame(id, payload) => self.happened(Input::Frame(client(id), &payload)),
+            Event::Frame(id, payload) => self.happened(Input::Frame(id.into(), &payload)),
             Event::Ended(id) => {
-                self.happened(Input::Closed(client(id)));
-                self.close(id);
+                self.happened(Input::Closed(id.into()));
+                self.server.close(id);
             }
-            Event::Closed(id, reason) => {
-                self.connections.closed(id);
-                self.note_closed(id, &reason);
-                self.happened(Input::Closed(client(id)));
-            }
-            Event::Written(id, octets) => self.happened(Input::Written(client(id), octets)),
+            Event::Closed(id, _) => self.happened(Input::Closed(id.into())),
+            Event::Written(id, octets) => self.happened(Input::Written(id.into(), octets)),
             Event::Signal(Signal::SIGHUP) => self.log.info("nothing to reopen on SIGHUP"),
-            Event::Signal(signal) => {
-                self.log.info(format_args!("ends on {signal}"));
-                return std::ops::ControlFlow::Break(());
-            }
+            Event::Signal(_) => return ControlFlow::Break(()),
             Event::Source(source) => self.fifos.note_ready(source.token),
-            Event::AcceptFailed(error) => self.log.error(format_args!("no client can be accepted: {error}")),
             _ => {}
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 
     fn close(&mut self, id: ConnectionId) {
@@ -124,24 +106,16 @@ impl<'a> Host<'a> {
         vec![self.connections.line(CALLED), fifos]
     }
 
-    fn note_closed(&self, id: ConnectionId, reason: &CloseReason) {
-        match reason {
-            CloseReason::Peer => self.log.debug(format_args!("client {}: {reason}", id.0)),
-            _ => self.log.warning(format_args!("client {}: {reason}", id.0)),
-        }
-    }
-
     /// Tells the machine and does what it says.
     fn happened(&mut self, input: Input<'_>) {
-        let now = Now { wall: wall_clock(), monotonic: self.start.elapsed() };
-        for output in self.console.handle(now, input) {
+        for output in self.console.handle(self.clock.now(), input) {
             match output {
                 Output::Send { to, frames } => {
-                    for ClientId(id) in to {
-                        self.server.send_frames(ConnectionId(id), &frames);
+                    for client in to {
+                        self.server.send_frames(client.into(), &frames);
                     }
                 }
-                Output::Close(ClientId(id)) => self.close(ConnectionId(id)),
+                Output::Close(client) => self.close(client.into()),
                 Output::OpenFifo { fifo, name, open } => self.open(fifo, &name, open),
                 Output::CloseFifo(fifo) => self.fifos.close(fifo),
                 Output::PauseFifo(fifo) => self.fifos.set_paused(fifo, true),
@@ -182,8 +156,4 @@ impl<'a> Host<'a> {
         self.buffer = buffer;
         progress
     }
-}
-
-const fn client(ConnectionId(id): ConnectionId) -> ClientId {
-    ClientId(id)
 }

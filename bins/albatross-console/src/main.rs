@@ -50,16 +50,14 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     let common = options.common();
     // Before the socket: SIGTERM must remove it.
     let mut server = Server::new(Signals::termination()?)?;
-    if let Err(error) = sys::raise_descriptor_limit() {
-        log.warning(format_args!("the limit of open files stays as it is: {error}"));
-    }
+    sys::raise_descriptor_limit(log);
     let mut fifos = Fifos::new(&common.tmpdir)?;
     let token = server.token();
     if let Err(error) = fifos.watch_removals(server.registry(), token) {
         log.warning(format_args!("removed fifos are not noticed: {error}"));
     }
     server.listen(listener::open(&common, "console", log)?, host::MAX_FRAME)?;
-    let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
+    let report = Report::new(options.influx, host::CALLED, &mut server)?;
     let notifier = Notifier::connect(log);
     let connect = options.influx.map(|to| to.0.port());
     Confinement { read: Some(fifos.directory()), connect, ..Confinement::default() }.begin(log)?;

@@ -9,30 +9,33 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
+use albatross_e2e::processes::{assert_confined, signal, status};
+use albatross_e2e::raw::Raw;
+use albatross_e2e::{PATIENCE, run::run};
 use albatross_proto::command::History;
-use albatross_proto::{Command, ConsoleCommand, Data, Header, Int, Name, Payload, Success, Wire, frame};
+use albatross_proto::{Command, ConsoleCommand, Data, Int, Name, Payload, Success, Wire, frame};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
-/// How long to wait for what should come at once.
-const SOON: Duration = Duration::from_secs(60);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_albatross-console");
 
-fn run(directory: &Path) -> Child {
-    let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-console"));
-    command.arg("--tmpdir").arg(directory).stdout(File::create(directory.join("log")).unwrap());
-    command.spawn().unwrap()
+fn spawn(directory: &Path) -> albatross_e2e::Daemon {
+    let mut command = Process::new(PROGRAM);
+    command.arg("--tmpdir").arg(directory);
+    albatross_e2e::Daemon::start("albatross-console", command, &directory.join("log")).unwrap()
 }
 
 struct Daemon {
-    process: Child,
+    process: albatross_e2e::Daemon,
     directory: tempfile::TempDir,
 }
 
@@ -42,7 +45,7 @@ impl Daemon {
         for sub in ["util", "fifo"] {
             fs::create_dir(directory.path().join(sub)).unwrap();
         }
-        let process = run(directory.path());
+        let process = spawn(directory.path());
         let daemon = Self { process, directory };
         daemon.wait_for("the socket", || UnixStream::connect(daemon.socket()).is_ok());
         daemon
@@ -61,9 +64,7 @@ impl Daemon {
     }
 
     fn connect(&self) -> Client {
-        let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        Client(stream)
+        Client(Raw::unix(&self.socket()).unwrap())
     }
 
     /// What albatrossd does before a start, on its connection, and what the tender does then.
@@ -92,52 +93,26 @@ impl Daemon {
         reply
     }
 
-    fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let end = Instant::now() + SOON;
-        while !is_so() {
-            assert!(Instant::now() < end, "{what} did not come");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+    fn wait_for(&self, what: &str, is_so: impl FnMut() -> bool) {
+        self.process.wait_for(what, is_so).unwrap();
     }
 
     /// From /proc/PID/status, in KiB.
-    fn memory(&self, field: &str) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.process.id().try_into().unwrap())
+    fn memory(&self, field: &str) -> u64 {
+        status(self.process.pid(), field).unwrap()
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.directory.path().join("log"));
-            eprintln!("the daemon: {:?}, its log: {}", self.process.try_wait(), log.unwrap_or_default());
-        }
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-struct Client(UnixStream);
+struct Client(Raw<UnixStream>);
 
 impl Client {
     fn command(&mut self, name: &str, command: ConsoleCommand) {
-        let header = Header::new(0, name.parse().unwrap());
-        let message = Wire::new(header, Payload::Command(Command::Console(command)));
-        self.0.write_all(&frame::frame(&message.encode().unwrap())).unwrap();
+        self.0.command(name, Command::Console(command)).unwrap();
     }
 
     fn frame(&mut self) -> Option<Vec<u8>> {
-        let mut header = [0; 4];
-        self.0.read_exact(&mut header).ok()?;
-        let mut payload = vec![0; u32::from_be_bytes(header).try_into().unwrap()];
-        self.0.read_exact(&mut payload).ok()?;
-        Some(payload)
+        // Who is closed with something unread is reset.
+        self.0.frame().ok().flatten()
     }
 
     /// The next message as text.
@@ -158,7 +133,7 @@ impl Client {
     }
 
     fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0))
+        matches!(self.0.stream().read(&mut [0]), Ok(0))
     }
 }
 
@@ -189,7 +164,7 @@ fn two_subscribers_see_what_a_guest_writes() {
     let mut guest = daemon.launch(&mut albatrossd, "foo:hello", 1);
     guest.write_all(b"again\n").unwrap();
     assert_eq!(early.reply(), "foo:hello again");
-    early.0.write_all(&frame::frame(b"")).unwrap();
+    early.0.send(&frame::frame(b"")).unwrap();
     assert!(early.is_closed());
 }
 
@@ -216,22 +191,22 @@ fn broken_and_silent_clients_disturb_nobody() {
     let daemon = Daemon::start();
     let silent: Vec<_> = (0..100).map(|_| daemon.connect()).collect();
     let mut half = daemon.connect();
-    half.0.write_all(&[0, 0, 0, 200, 0x30]).unwrap();
+    half.0.send(&[0, 0, 0, 200, 0x30]).unwrap();
     let mut garbage = daemon.connect();
-    garbage.0.write_all(&frame::frame(b"garbage")).unwrap();
+    garbage.0.send(&frame::frame(b"garbage")).unwrap();
     assert!(garbage.is_closed());
     let before = daemon.memory("VmPeak");
     let mut huge = daemon.connect();
-    huge.0.write_all(&[0x7f, 0xff, 0xff, 0xff, 1, 2, 3]).unwrap();
+    huge.0.send(&[0x7f, 0xff, 0xff, 0xff, 1, 2, 3]).unwrap();
     // Closed with unread octets: an end or a reset.
-    assert!(!matches!(huge.0.read(&mut [0]), Ok(1..)));
+    assert!(!matches!(huge.0.stream().read(&mut [0]), Ok(1..)));
     assert!(daemon.memory("VmPeak") < before + 1024);
     let mut albatrossd = daemon.connect();
     let mut guest = daemon.launch(&mut albatrossd, ":a", 1);
     guest.write_all(b"line\n").unwrap();
     daemon.wait_for("the line", || {
         let mut client = daemon.subscribe(":a", 1);
-        client.0.shutdown(std::net::Shutdown::Write).unwrap();
+        client.0.stream().shutdown(Shutdown::Write).unwrap();
         client.reply() == ":a subscribed" && client.frame().is_some()
     });
     drop((silent, half));
@@ -250,7 +225,7 @@ fn a_subscriber_that_does_not_read_stalls_nobody() {
         assert!(client.reply().ends_with("subscribed"));
     }
     let lines = 60_000;
-    let reader = std::thread::spawn(move || read_lines(&good, lines));
+    let reader = std::thread::spawn(move || read_lines(&mut good, lines));
     let writer = std::thread::spawn(move || write_lines(guest, lines));
     // Meanwhile others are served.
     for number in 0..20 {
@@ -271,8 +246,8 @@ fn a_subscriber_that_does_not_read_stalls_nobody() {
 }
 
 /// Reads so many lines and checks each; as fast as a client can, this is not about slow ones.
-fn read_lines(client: &Client, lines: usize) -> usize {
-    let mut stream = std::io::BufReader::with_capacity(1 << 18, &client.0);
+fn read_lines(client: &mut Client, lines: usize) -> usize {
+    let mut stream = std::io::BufReader::with_capacity(1 << 18, client.0.stream());
     let mut payload = Vec::new();
     for number in 0..lines {
         let mut header = [0; 4];
@@ -288,7 +263,7 @@ fn read_lines(client: &Client, lines: usize) -> usize {
 
 /// Writes as a pipe takes it.
 fn write_lines(mut guest: File, lines: usize) {
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + PATIENCE;
     let text: Vec<u8> = (0..lines).flat_map(|number| format!("{number:08}\n").into_bytes()).collect();
     let mut rest = &text[..];
     while !rest.is_empty() {
@@ -356,15 +331,15 @@ fn termination_ends_subscriptions_and_the_next_takes_the_place() {
     let mut daemon = Daemon::start();
     let mut client = daemon.subscribe(":a", 1);
     assert_eq!(client.reply(), ":a waiting for VM");
-    kill(daemon.pid(), Signal::SIGHUP).unwrap();
+    signal(daemon.process.pid(), Signal::SIGHUP);
     assert_eq!(daemon.inactive(":"), ": ");
-    kill(daemon.pid(), Signal::SIGTERM).unwrap();
-    assert!(daemon.process.wait().unwrap().success());
-    assert!(UnixStream::connect(daemon.socket()).is_err());
+    let socket = daemon.socket();
+    assert!(daemon.process.terminate().unwrap().success());
+    assert!(UnixStream::connect(&socket).is_err());
     assert!(client.is_closed());
     // The socket may be left: what is confined removes nothing.
-    daemon.process = run(daemon.directory.path());
-    daemon.wait_for("the next socket", || UnixStream::connect(daemon.socket()).is_ok());
+    daemon.process = spawn(daemon.directory.path());
+    daemon.wait_for("the next socket", || UnixStream::connect(&socket).is_ok());
     assert_eq!(daemon.inactive(":"), ": ");
 }
 
@@ -373,10 +348,7 @@ fn it_is_confined_and_opens_fifos() {
     let daemon = Daemon::start();
     let mut albatrossd = daemon.connect();
     _ = daemon.launch(&mut albatrossd, "foo:a", 1);
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).unwrap();
-    for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
-        assert!(status.contains(line), "{line}: {status}");
-    }
+    assert_confined(daemon.process.pid());
 }
 
 #[test]
@@ -386,18 +358,15 @@ fn systemd_may_pass_the_socket() {
     let socket = directory.path().join("passed.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let start = |descriptors: &str, passed: Stdio| {
-        let program = env!("CARGO_BIN_EXE_albatross-console");
         let script = "LISTEN_PID=$$ exec \"$0\" --systemd-socket-activation --tmpdir \"$1\" 3<&0";
         let mut command = Process::new("sh");
-        command.args(["-c", script, program]).arg(directory.path()).env("LISTEN_FDS", descriptors);
+        command.args(["-c", script, PROGRAM]).arg(directory.path()).env("LISTEN_FDS", descriptors);
         command.stdin(passed).stdout(Stdio::null()).spawn().unwrap()
     };
     assert!(!start("2", OwnedFd::from(listener.try_clone().unwrap()).into()).wait().unwrap().success());
     assert!(!start("1", Stdio::null()).wait().unwrap().success());
     let mut process = start("1", OwnedFd::from(listener).into());
-    let stream = UnixStream::connect(&socket).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    let mut client = Client(stream);
+    let mut client = Client(Raw::unix(&socket).unwrap());
     client.command(":", ConsoleCommand::ListInactive);
     assert_eq!(client.reply(), ": ");
     kill(Pid::from_raw(process.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
@@ -415,13 +384,10 @@ fn idle_it_takes_little_memory() {
 #[test]
 fn mistakes_on_the_command_line_are_exit_code_124() {
     for arguments in [&["--influx", "x"][..], &["--max-subscribers", "0"], &["--max-subscribers=x"], &["x"]] {
-        let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-console"));
-        let output = command.args(arguments).stdout(Stdio::piped()).output().unwrap();
-        assert_eq!(output.status.code(), Some(124), "{arguments:?}");
-        assert!(output.stdout.is_empty() && output.stderr.starts_with(b"albatross-console: "));
+        let finished = run(Process::new(PROGRAM).args(arguments)).unwrap();
+        assert_eq!(finished.code, Some(124), "{arguments:?}");
+        assert!(finished.stdout.is_empty() && finished.stderr.starts_with("albatross-console: "));
     }
-    let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-console"));
-    let output = command.args(["--tmpdir", "/nowhere"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(125));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("/nowhere/fifo"));
+    let finished = run(Process::new(PROGRAM).args(["--tmpdir", "/nowhere"])).unwrap();
+    assert!(finished.assert(125, "").stdout.contains("/nowhere/fifo"));
 }

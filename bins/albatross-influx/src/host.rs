@@ -3,22 +3,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::Path;
 
-use albatross_core::influx::{Forwarder, FromDatabase, Input, Output, ToDatabase};
-use albatross_core::machine::Now;
+use albatross_core::influx::{Forwarder, Input, Output};
 use albatross_core::stats::subscription::Broken;
-use albatross_driver::clock::wall_clock;
-use albatross_driver::lines::{Lines, Progress};
+use albatross_driver::clock::Clock;
+use albatross_driver::lines::Lines;
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{Event, Server};
 use albatross_driver::signals::Signal;
 use albatross_driver::upstream::{Heard, Upstream};
-
-/// The longest frame that is read, in octets: what is told of one unikernel. With 64 network devices it has some 15 000
-/// of them; a FreeBSD peer's has counters of its virtual machine besides, a hundred or two.
-const MAX_FRAME: usize = 256 * 1024;
 
 /// The machine with its connections.
 pub(crate) struct Host<'a> {
@@ -29,21 +23,21 @@ pub(crate) struct Host<'a> {
     /// What happened while something was done.
     happened: VecDeque<Input<'static>>,
     log: &'a Logger,
-    start: Instant,
+    clock: Clock,
 }
 
 impl<'a> Host<'a> {
-    /// The statistics daemon is reached at `socket`.
+    /// The statistics daemon is reached below `tmpdir`.
     pub(crate) fn new(
         forwarder: Forwarder,
         server: Server,
         database: Lines,
-        socket: PathBuf,
+        tmpdir: &Path,
         log: &'a Logger,
     ) -> Self {
-        let statistics = Upstream::new(socket, MAX_FRAME);
-        let (happened, start) = (VecDeque::new(), Instant::now());
-        Self { forwarder, server, database, statistics, happened, log, start }
+        let statistics = Upstream::statistics(tmpdir);
+        let (happened, clock) = (VecDeque::new(), Clock::start());
+        Self { forwarder, server, database, statistics, happened, log, clock }
     }
 
     /// Forwards until a signal asks it to end.
@@ -53,11 +47,10 @@ impl<'a> Host<'a> {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
-            if self.forwarder.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
+            if self.clock.has_come(self.forwarder.next_deadline()) {
                 self.happened(Input::Tick);
             }
-            let deadline = self.forwarder.next_deadline().and_then(|when| self.start.checked_add(when));
-            self.server.poll(deadline, &mut events)?;
+            self.server.poll(self.clock.instant(self.forwarder.next_deadline()), &mut events)?;
             for event in events.drain(..) {
                 if self.event(event).is_break() {
                     return Ok(());
@@ -78,17 +71,15 @@ impl<'a> Host<'a> {
             }
             Err(event) => event,
         };
+        event.log(self.log);
         match event {
             Event::Source(source) if self.database.is(source.token) => {
-                if let Some(progress) = self.database.ready() {
-                    self.happened(told(progress));
+                if let Some(happened) = self.database.ready() {
+                    self.happened(Input::Database(happened));
                 }
             }
             Event::Signal(Signal::SIGHUP) => self.log.info("nothing to reopen on SIGHUP"),
-            Event::Signal(signal) => {
-                self.log.info(format_args!("ends on {signal}"));
-                return ControlFlow::Break(());
-            }
+            Event::Signal(_) => return ControlFlow::Break(()),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -103,8 +94,7 @@ impl<'a> Host<'a> {
     }
 
     fn handle(&mut self, input: Input<'_>) {
-        let now = Now { wall: wall_clock(), monotonic: self.start.elapsed() };
-        for output in self.forwarder.handle(now, input) {
+        for output in self.forwarder.handle(self.clock.now(), input) {
             let answer = match output {
                 Output::ConnectStatistics => Some(self.connect_statistics()),
                 Output::SendStatistics(message) => {
@@ -115,14 +105,8 @@ impl<'a> Host<'a> {
                     self.statistics.close(&mut self.server);
                     None
                 }
-                Output::Database(ToDatabase::Connect) => {
-                    let begun = self.database.connect(self.server.registry());
-                    begun.err().map(|error| Input::Database(FromDatabase::Closed(error.to_string())))
-                }
-                Output::Database(ToDatabase::Write(text)) => self.database.write(text.as_bytes()).map(told),
-                Output::Database(ToDatabase::Close) => {
-                    self.database.close();
-                    None
+                Output::Database(what) => {
+                    self.database.carry_out(what, self.server.registry()).map(Input::Database)
                 }
                 Output::Log(notice) => {
                     self.log.log(notice.level().into(), notice);
@@ -139,12 +123,4 @@ impl<'a> Host<'a> {
             Err(text) => Input::StatisticsClosed(Broken::Unreachable(text)),
         }
     }
-}
-
-fn told(progress: Progress) -> Input<'static> {
-    Input::Database(match progress {
-        Progress::Connected => FromDatabase::Connected,
-        Progress::Written(octets) => FromDatabase::Written(octets),
-        Progress::Closed(error) => FromDatabase::Closed(error.to_string()),
-    })
 }

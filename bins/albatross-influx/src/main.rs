@@ -14,7 +14,7 @@ use albatross_core::influx::{Address, Forwarder};
 use albatross_driver::argh;
 use albatross_driver::lines::Lines;
 use albatross_driver::options::Program;
-use albatross_driver::{listener, notify::Notifier, server::Server, signals::Signals, sys};
+use albatross_driver::{notify::Notifier, server::Server, signals::Signals, sys};
 use albatross_proto::Name;
 
 use host::Host;
@@ -54,5 +54,5 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     let database = Lines::new(options.influx.0, server.token());
     let forwarder = Forwarder::new(options.name.clone(), !options.no_drop_path);
     notifier.ready(log);
-    Host::new(forwarder, server, database, listener::socket_path(&common.tmpdir, "stat"), log).run()
+    Host::new(forwarder, server, database, &common.tmpdir, log).run()
 }

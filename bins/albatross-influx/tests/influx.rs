@@ -7,95 +7,55 @@
     reason = "a test stops at the first surprise"
 )]
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command as Process, Output};
-use std::time::Duration;
+use std::process::Command as Process;
 
 use albatross_core::influx::lines;
+use albatross_e2e::PATIENCE;
+use albatross_e2e::played::{StatisticsDaemon, Subscriber};
+use albatross_e2e::run::run;
 use albatross_proto::stats::{IfData, Rusage, Statistics};
-use albatross_proto::{Command, Data, Header, Payload, StatisticsCommand, Success, Time, Wire, frame};
+use albatross_proto::{Payload, Time};
 
-/// How long to wait for what should come at once.
-const SOON: Duration = Duration::from_secs(60);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_albatross-influx");
 
 struct Daemon {
-    process: Child,
-    statistics: UnixListener,
+    process: albatross_e2e::Daemon,
+    statistics: StatisticsDaemon,
     database: Option<TcpListener>,
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Daemon {
     fn start(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("util")).unwrap();
-        let statistics = UnixListener::bind(directory.path().join("util/stat.sock")).unwrap();
+        let statistics = StatisticsDaemon::listen(directory.path()).unwrap();
         let database = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = database.local_addr().unwrap().to_string();
-        let process = Process::new(env!("CARGO_BIN_EXE_albatross-influx"))
-            .arg("--tmpdir")
-            .arg(directory.path())
-            .args(["-v", "--influx", &address])
-            .args(options)
-            .stdout(File::create(directory.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        Self { process, statistics, database: Some(database), directory }
+        let mut command = Process::new(PROGRAM);
+        command.arg("--tmpdir").arg(directory.path()).args(["-v", "--influx", &address]).args(options);
+        let log = directory.path().join("log");
+        let process = albatross_e2e::Daemon::start("albatross-influx", command, &log).unwrap();
+        Self { process, statistics, database: Some(database), _directory: directory }
     }
 
     /// The connection of the statistics daemon, after it was asked for `name` and has answered.
-    fn subscribed(&self, name: &str) -> UnixStream {
-        let (mut stream, _) = self.statistics.accept().unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        let mut length = [0; 4];
-        stream.read_exact(&mut length).unwrap();
-        let mut octets = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut octets).unwrap();
-        let Wire { header, payload } = Wire::decode(&octets).unwrap();
-        assert_eq!(payload, Payload::Command(Command::Statistics(StatisticsCommand::Subscribe)));
-        assert_eq!((header.sequence, header.name.to_string().as_str()), (0, name));
-        send(&mut stream, Wire::new(header, Payload::Success(Success::Text("subscribed".into()))));
-        stream
+    fn subscribed(&self, name: &str) -> Subscriber {
+        let subscriber = self.statistics.subscriber().unwrap();
+        assert_eq!(subscriber.name, name);
+        subscriber
     }
 
     fn database(&self) -> BufReader<TcpStream> {
         let (stream, _) = self.database.as_ref().expect("a database").accept().unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         BufReader::new(stream)
     }
 
-    fn logged(&self, text: &str) {
-        let path = self.directory.path().join("log");
-        let end = std::time::Instant::now() + SOON;
-        while !fs::read_to_string(&path).unwrap_or_default().contains(text) {
-            assert!(
-                std::time::Instant::now() < end,
-                "{text:?} was not logged:\n{}",
-                fs::read_to_string(&path).unwrap()
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
+    fn logged(&mut self, text: &str) {
+        self.process.logged(text).unwrap();
     }
-
-    fn resident(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-fn send(stream: &mut UnixStream, wire: Wire<'_>) {
-    stream.write_all(&frame::frame(&wire.encode().unwrap())).unwrap();
 }
 
 fn statistics(maxrss: i64) -> Statistics {
@@ -104,9 +64,8 @@ fn statistics(maxrss: i64) -> Statistics {
     Statistics { rusage, interfaces: vec![interface], vmm: Some(vec![("a,b".into(), 7)]), kinfo_mem: None }
 }
 
-fn tell(stream: &mut UnixStream, name: &str, maxrss: i64) {
-    let data = Data::Statistics(Box::new(statistics(maxrss)));
-    send(stream, Wire::new(Header::new(0, name.parse().unwrap()), Payload::Data(data)));
+fn tell(to: &mut Subscriber, name: &str, maxrss: i64) {
+    to.tell(name, statistics(maxrss)).unwrap();
 }
 
 /// What is expected: without the time, which only memory has.
@@ -137,9 +96,7 @@ fn the_database_gets_these_octets_and_no_others() {
             all += &expected(vm, number);
         }
         assert_eq!(read(&mut database, all.len()), all);
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.process.id()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        assert!(daemon.process.wait().unwrap().success());
+        assert!(daemon.process.terminate().unwrap().success());
         let mut rest = String::new();
         database.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
@@ -167,7 +124,7 @@ fn both_sides_may_go_and_come() {
     tell(&mut statistics, ":one", 3);
     tell(&mut statistics, ":one", 4);
     // That it took them is seen by what it does next.
-    send(&mut statistics, Wire::new(Header::new(0, ":".parse().unwrap()), Payload::Failure("enough".into())));
+    statistics.send(":", Payload::Failure("enough".into())).unwrap();
     daemon.logged("albatross-stats refuses: enough");
     daemon.database = Some(TcpListener::bind(port).unwrap());
     let mut database = daemon.database();
@@ -180,17 +137,17 @@ fn both_sides_may_go_and_come() {
 #[test]
 fn a_database_that_does_not_read_costs_bounded_memory_and_gets_whole_messages_after() {
     const MESSAGES: i64 = 60_000;
-    let daemon = Daemon::start(&[]);
+    let mut daemon = Daemon::start(&[]);
     let mut statistics = daemon.subscribed(":");
     let mut database = daemon.database();
     daemon.logged("the database is reached");
-    let before = daemon.resident();
+    let before = daemon.process.resident();
     // Some 40 MB of lines.
     for number in 0..MESSAGES {
         tell(&mut statistics, ":one", number);
     }
     daemon.logged("statistics are left out");
-    let grown = daemon.resident().saturating_sub(before);
+    let grown = daemon.process.resident().saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB");
     // All that is read is whole, in its order; at last the newest comes, once there is room.
     let mut seen = -1;
@@ -218,17 +175,12 @@ fn a_database_that_does_not_read_costs_bounded_memory_and_gets_whole_messages_af
 
 #[test]
 fn options_that_cannot_be_are_mistakes() {
-    let run = |options: &[&str]| -> Output {
-        Process::new(env!("CARGO_BIN_EXE_albatross-influx")).args(options).output().unwrap()
-    };
     for (options, text) in [
         (&[][..], "--influx"),
         (&["--influx", "localhost"], "127.0.0.1:8094"),
         (&["--influx", "127.0.0.1", "--systemd-socket-activation"], "no socket of its own"),
         (&["--influx", "127.0.0.1", "--name", ""], "name"),
     ] {
-        let finished = run(options);
-        assert_eq!(finished.status.code(), Some(124), "{finished:?}");
-        assert!(String::from_utf8_lossy(&finished.stderr).contains(text), "{finished:?}");
+        run(Process::new(PROGRAM).args(options)).unwrap().assert(124, text);
     }
 }

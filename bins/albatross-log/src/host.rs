@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use albatross_core::eventlog::{End, MAX_RECORD};
 use albatross_core::log::{EventLog, Hex, Input, Output, READ};
-use albatross_core::machine::{ClientId, Now};
-use albatross_driver::clock::wall_clock;
+use albatross_driver::clock::Clock;
 use albatross_driver::logging::Logger;
-use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
+use albatross_driver::server::{ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
 use albatross_report::{Connections, Report};
 
@@ -29,7 +28,7 @@ pub(crate) struct Host<'a> {
     files: Files,
     connections: Connections,
     log: &'a Logger,
-    start: Instant,
+    clock: Clock,
     /// What is read from a file; taken out while it is in use.
     buffer: Vec<u8>,
 }
@@ -37,27 +36,22 @@ pub(crate) struct Host<'a> {
 impl<'a> Host<'a> {
     pub(crate) fn new(server: Server, files: Files, end: End, log: &'a Logger) -> Self {
         let (machine, connections) = (EventLog::new(end), Connections::default());
-        Self { machine, server, files, connections, log, start: Instant::now(), buffer: vec![0; READ] }
+        Self { machine, server, files, connections, log, clock: Clock::start(), buffer: vec![0; READ] }
     }
 
     /// Serves until a signal asks it to end, and tells a database about it where there is one.
     ///
     /// # Errors
     /// Those of epoll.
-    pub(crate) fn run(mut self, mut report: Option<Report>) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut report: Report) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
-            if let Some(report) = &mut report {
-                report.turn(&self.server, self.log, || vec![self.connections.line(CALLED)]);
-            }
-            let deadline = self.deadline().into_iter().chain(report.as_ref().and_then(Report::deadline));
-            self.server.poll(deadline.min(), &mut events)?;
+            report.turn(&self.server, self.log, || vec![self.connections.line(CALLED)]);
+            let deadline = self.deadline().into_iter().chain(report.deadline()).min();
+            self.server.poll(deadline, &mut events)?;
             let mut ends = false;
             for event in events.drain(..) {
-                if let (Event::Source(source), Some(report)) = (&event, &mut report) {
-                    report.note(*source);
-                }
-                ends |= self.event(event).is_break();
+                ends |= !report.note(&event) && self.event(event).is_break();
             }
             if self.machine.is_busy() {
                 self.happened(Input::Turn);
@@ -65,9 +59,9 @@ impl<'a> Host<'a> {
             if ends {
                 self.log.info(format_args!("the log ends with link {}", Hex(self.machine.link())));
                 // Whoever was answered last gets what still fits into his socket.
-                return self.server.poll(Some(self.start), &mut events);
+                return self.server.poll(Some(Instant::now()), &mut events);
             }
-            if self.machine.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
+            if self.clock.has_come(self.machine.next_deadline()) {
                 self.happened(Input::Tick);
             }
         }
@@ -76,36 +70,26 @@ impl<'a> Host<'a> {
     /// When to look again at the latest: at once where the machine has more to do.
     fn deadline(&self) -> Option<Instant> {
         if self.machine.is_busy() {
-            return Some(self.start);
+            return Some(Instant::now());
         }
-        self.machine.next_deadline().map(|deadline| self.start + deadline)
+        self.clock.instant(self.machine.next_deadline())
     }
 
     fn event(&mut self, event: Event) -> ControlFlow<()> {
+        event.log(self.log);
+        self.connections.note(&event);
         match event {
-            Event::Connected(id) => {
-                self.connections.connected(id);
-                self.log.debug(format_args!("client {} connected", id.0));
-            }
-            Event::Frame(id, payload) => self.happened(Input::Frame(client(id), &payload)),
+            Event::Frame(id, payload) => self.happened(Input::Frame(id.into(), &payload)),
             Event::Ended(id) => {
                 // Its last events may not be answered yet.
                 self.happened(Input::Turn);
-                self.happened(Input::Closed(client(id)));
-                self.close(id);
+                self.happened(Input::Closed(id.into()));
+                self.server.close(id);
             }
-            Event::Closed(id, reason) => {
-                self.connections.closed(id);
-                self.note_closed(id, &reason);
-                self.happened(Input::Closed(client(id)));
-            }
-            Event::Written(id, octets) => self.happened(Input::Written(client(id), octets)),
+            Event::Closed(id, _) => self.happened(Input::Closed(id.into())),
+            Event::Written(id, octets) => self.happened(Input::Written(id.into(), octets)),
             Event::Signal(Signal::SIGHUP) => self.happened(Input::Reopen),
-            Event::Signal(signal) => {
-                self.log.info(format_args!("ends on {signal}"));
-                return ControlFlow::Break(());
-            }
-            Event::AcceptFailed(error) => self.log.error(format_args!("no client can be accepted: {error}")),
+            Event::Signal(_) => return ControlFlow::Break(()),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -116,20 +100,12 @@ impl<'a> Host<'a> {
         self.server.close(id);
     }
 
-    fn note_closed(&self, id: ConnectionId, reason: &CloseReason) {
-        match reason {
-            CloseReason::Peer => self.log.debug(format_args!("client {}: {reason}", id.0)),
-            _ => self.log.warning(format_args!("client {}: {reason}", id.0)),
-        }
-    }
-
     /// Tells the machine and does what it says.
     fn happened(&mut self, input: Input<'_>) {
-        let now = Now { wall: wall_clock(), monotonic: self.start.elapsed() };
-        for output in self.machine.handle(now, input) {
+        for output in self.machine.handle(self.clock.now(), input) {
             match output {
-                Output::Send(ClientId(id), frames) => self.server.send_frames(ConnectionId(id), &frames),
-                Output::Close(ClientId(id)) => self.close(ConnectionId(id)),
+                Output::Send(client, frames) => self.server.send_frames(client.into(), &frames),
+                Output::Close(client) => self.close(client.into()),
                 Output::Append { position, octets } => {
                     let written = self.files.append(position, &octets);
                     self.happened(Input::Appended(written.as_ref().copied().map_err(String::as_str)));
@@ -151,8 +127,4 @@ impl<'a> Host<'a> {
             }
         }
     }
-}
-
-const fn client(id: ConnectionId) -> ClientId {
-    ClientId(id.0)
 }

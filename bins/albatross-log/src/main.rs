@@ -97,13 +97,11 @@ fn run(
 ) -> io::Result<()> {
     // Before the socket: SIGTERM must remove it.
     let mut server = Server::new(Signals::termination()?)?;
-    if let Err(error) = sys::raise_descriptor_limit() {
-        log.warning(format_args!("the limit of open files stays as it is: {error}"));
-    }
+    sys::raise_descriptor_limit(log);
     let directory = files::directory(&logfile).to_owned();
     let (files, end) = Files::open(logfile, log)?;
     server.listen(listener::open(common, "log", log)?, host::MAX_FRAME)?;
-    let report = influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
+    let report = Report::new(influx, host::CALLED, &mut server)?;
     let connect = influx.map(|to| to.0.port());
     let notifier = Notifier::connect(log);
     Confinement { write: Some(&directory), connect, ..Confinement::default() }.begin(log)?;

@@ -8,27 +8,26 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command as Process, Output, Stdio};
+use std::process::Command as Process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use albatross_core::eventlog::{BEGIN, Log};
+use albatross_e2e::Finished;
+use albatross_e2e::processes::{assert_confined, signal};
+use albatross_e2e::raw::{Raw, message};
 use albatross_proto::command::History;
 use albatross_proto::log::{Event, LogCommand, LogEntry};
-use albatross_proto::{Command, Data, Header, Int, Payload, Success, Time, Wire, frame};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use albatross_proto::{Command, Data, Int, Payload, Success, Time, Wire};
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_albatross-log");
 
-/// How long to wait for what should come at once.
-const SOON: Duration = Duration::from_secs(60);
-
 struct Daemon {
-    process: Child,
+    process: albatross_e2e::Daemon,
     directory: tempfile::TempDir,
     file: PathBuf,
 }
@@ -48,24 +47,22 @@ impl Daemon {
     }
 
     fn start_in(directory: tempfile::TempDir, file: PathBuf, mut command: Process) -> Self {
-        let log = File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
-        command.arg("--tmpdir").arg(directory.path()).arg("--logfile").arg(&file).arg("-v").stdout(log);
-        let process = command.spawn().unwrap();
+        command.arg("--tmpdir").arg(directory.path()).arg("--logfile").arg(&file).arg("-v");
+        let log = directory.path().join("log");
+        let process = albatross_e2e::Daemon::start("albatross-log", command, &log).unwrap();
         let daemon = Self { process, directory, file };
         daemon.wait_for("the socket", || UnixStream::connect(daemon.socket()).is_ok());
         daemon
     }
 
     /// The same files, and no process.
-    fn end(mut self, signal: Signal) -> (tempfile::TempDir, PathBuf) {
-        kill(self.pid(), signal).unwrap();
-        self.process.wait().unwrap();
-        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        (directory, self.file.clone())
+    fn end(self, by: Signal) -> (tempfile::TempDir, PathBuf) {
+        self.process.end_by(by).unwrap();
+        (self.directory, self.file)
     }
 
-    fn restart(self, signal: Signal) -> Self {
-        let (directory, file) = self.end(signal);
+    fn restart(self, by: Signal) -> Self {
+        let (directory, file) = self.end(by);
         Self::start_in(directory, file, Process::new(PROGRAM))
     }
 
@@ -74,9 +71,7 @@ impl Daemon {
     }
 
     fn connect(&self) -> Client {
-        let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        Client(stream)
+        Client(Raw::unix(&self.socket()).unwrap())
     }
 
     fn subscribe(&self, name: &str, history: History) -> Client {
@@ -87,49 +82,28 @@ impl Daemon {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap()
+        self.process.log()
     }
 
-    fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let end = Instant::now() + SOON;
-        while !is_so() {
-            assert!(Instant::now() < end, "{what} did not come: {}", self.log());
-            std::thread::sleep(Duration::from_millis(2));
-        }
+    fn wait_for(&self, what: &str, is_so: impl FnMut() -> bool) {
+        self.process.wait_for(what, is_so).unwrap();
+    }
+
+    fn signal(&self, what: Signal) {
+        signal(self.process.pid(), what);
     }
 
     fn hang_up(&self, until: &str) {
-        kill(self.pid(), Signal::SIGHUP).unwrap();
+        self.signal(Signal::SIGHUP);
         self.wait_for(until, || self.log().contains(until));
     }
-
-    /// From /proc/PID/status, in KiB.
-    fn memory(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.process.id().try_into().unwrap())
-    }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the daemon: {:?}, its log: {}", self.process.try_wait(), self.log());
-        }
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-struct Client(UnixStream);
+struct Client(Raw<UnixStream>);
 
 impl Client {
     fn send(&mut self, name: &str, number: i64, payload: Payload<'_>) {
-        self.0.write_all(&message(name, number, payload)).unwrap();
+        self.0.message(name, number, payload).unwrap();
     }
 
     /// Sends an event and waits for its answer: why it was not written, if so.
@@ -149,13 +123,7 @@ impl Client {
     }
 
     fn try_next(&mut self) -> std::io::Result<Option<Wire<'static>>> {
-        let mut header = [0; 4];
-        if self.0.read(&mut header[..1])? == 0 {
-            return Ok(None);
-        }
-        self.0.read_exact(&mut header[1..])?;
-        let mut octets = vec![0; usize::try_from(u32::from_be_bytes(header)).unwrap()];
-        self.0.read_exact(&mut octets)?;
+        let Some(octets) = self.0.frame()? else { return Ok(None) };
         let Wire { header, payload } = Wire::decode(&octets).unwrap();
         let payload = match payload {
             Payload::Success(Success::Empty) => Payload::Success(Success::Empty),
@@ -177,10 +145,6 @@ impl Client {
     }
 }
 
-fn message(name: &str, number: i64, payload: Payload<'_>) -> Vec<u8> {
-    frame::frame(&Wire::new(Header::new(number, name.parse().unwrap()), payload).encode().unwrap())
-}
-
 fn event(number: i64) -> Payload<'static> {
     let timestamp = Time::from_unix(1_700_000_000 + number, 0).unwrap();
     let event = Event::UnikernelStarted(Int::new(number).unwrap());
@@ -198,15 +162,15 @@ fn count(number: i32) -> History {
     History::Count(Int::from(number))
 }
 
-fn run(arguments: &[&str]) -> Output {
-    Process::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+fn run(arguments: &[&str]) -> Finished {
+    albatross_e2e::run::run(Process::new(PROGRAM).args(arguments)).unwrap()
 }
 
 /// Whether the files hold, and what is said of them.
 fn verify(files: &[&PathBuf]) -> (bool, String) {
     let files = files.iter().map(|file| file.to_str().unwrap());
-    let output = run(&std::iter::once("--verify").chain(files).collect::<Vec<_>>());
-    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    let finished = run(&std::iter::once("--verify").chain(files).collect::<Vec<_>>());
+    (finished.code == Some(0), finished.stdout)
 }
 
 fn in_file(file: &PathBuf) -> Vec<i64> {
@@ -229,23 +193,18 @@ fn events_are_kept_served_printed_and_verified() {
     assert_eq!(daemon.subscribe(":", since).numbers(2), [3, 4]);
     // Written by the daemon, and looked at by another one.
     let file = daemon.file.to_str().unwrap();
-    let output = run(&["--read-only", "--logfile", file]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success());
+    let text = run(&["--read-only", "--logfile", file]).assert(0, "").stdout;
     assert_eq!(text.lines().count(), 4);
     assert_eq!(text.lines().next().unwrap(), "log 2023-11-14T22:13:21-00:00 a:x: started, pid 1");
     let (holds, said) = verify(&[&daemon.file]);
     assert!(holds && said.contains("4 records, last link "), "{said}");
     let link = said.trim().rsplit(' ').next().unwrap();
-    assert!(run(&["--verify", "--link", link, file]).status.success());
-    assert!(!run(&["--verify", "--link", &"1".repeat(64), file]).status.success());
+    run(&["--verify", "--link", link, file]).assert(0, "");
+    run(&["--verify", "--link", &"1".repeat(64), file]).assert(1, "");
     // A second daemon does not write to it.
     let other = directory();
-    let other =
-        Process::new(PROGRAM).arg("--tmpdir").arg(other.path()).args(["--logfile", file]).output().unwrap();
-    assert!(!other.status.success());
-    let said = String::from_utf8(other.stdout).unwrap();
-    assert!(said.contains("another albatross-log writes it"), "{said}");
+    let finished = run(&["--tmpdir", other.path().to_str().unwrap(), "--logfile", file]);
+    finished.assert(125, "another albatross-log writes it");
     let daemon = daemon.restart(Signal::SIGTERM);
     assert!(daemon.log().contains(link), "the last link is said at the end and at the begin");
     assert_eq!(daemon.subscribe(":", count(9)).numbers(4), [1, 2, 3, 4]);
@@ -268,7 +227,7 @@ fn after_kill_9_under_load_everything_that_was_answered_is_there() {
                     scope.spawn(move || {
                         let mut answered = Vec::new();
                         for number in (first..).map(|number| number * 4 + sender) {
-                            let sent = client.0.write_all(&message("a:x", number, event(number)));
+                            let sent = client.0.message("a:x", number, event(number));
                             let answer = sent.ok().and_then(|()| client.try_next().ok().flatten());
                             match answer {
                                 Some(Wire { payload: Payload::Success(_), .. }) => answered.push(number),
@@ -284,7 +243,7 @@ fn after_kill_9_under_load_everything_that_was_answered_is_there() {
                 })
                 .collect();
             daemon.wait_for("load", || stop.load(Ordering::Relaxed));
-            kill(daemon.pid(), Signal::SIGKILL).unwrap();
+            daemon.signal(Signal::SIGKILL);
             handles.into_iter().flat_map(|handle| handle.join().unwrap()).collect::<Vec<_>>()
         });
         daemon = daemon.restart(Signal::SIGKILL);
@@ -317,14 +276,9 @@ fn a_torn_record_at_the_end_is_repaired_and_no_other_damage() {
     let mut damaged = fs::read(&file).unwrap();
     damaged[BEGIN + 60] ^= 1;
     fs::write(&file, &damaged).unwrap();
-    let mut command = Process::new(PROGRAM);
-    let output = command.arg("--tmpdir").arg(directory.path()).arg("--logfile").arg(&file).output().unwrap();
-    assert!(!output.status.success());
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        said.contains("chain is broken at octet 40") && said.contains("nothing of it was changed"),
-        "{said}"
-    );
+    let [tmpdir, logfile] = [directory.path(), &file].map(|path| path.to_str().unwrap());
+    let finished = run(&["--tmpdir", tmpdir, "--logfile", logfile]);
+    finished.assert(125, "chain is broken at octet 40").assert(125, "nothing of it was changed");
     assert_eq!(fs::read(&file).unwrap(), damaged);
 }
 
@@ -339,7 +293,7 @@ fn what_is_edited_cut_or_moved_is_noticed_within_a_file_and_across_files() {
         }
         if round < 2 {
             fs::rename(&daemon.file, old(usize::try_from(round).unwrap())).unwrap();
-            kill(daemon.pid(), Signal::SIGHUP).unwrap();
+            daemon.signal(Signal::SIGHUP);
             daemon.wait_for("a new file", || daemon.file.exists() && in_file(&daemon.file).is_empty());
         }
     }
@@ -382,9 +336,7 @@ fn what_is_edited_cut_or_moved_is_noticed_within_a_file_and_across_files() {
     let link = said.trim().rsplit(' ').next().unwrap().to_owned();
     let whole = fs::read(&last).unwrap();
     fs::write(&changed, &whole[..BEGIN + 3 * (whole.len() - BEGIN) / 4]).unwrap();
-    let output = run(&["--verify", "--link", &link, changed.to_str().unwrap()]);
-    assert!(!output.status.success());
-    assert!(String::from_utf8(output.stdout).unwrap().contains("the end of the log is missing"));
+    run(&["--verify", "--link", &link, changed.to_str().unwrap()]).assert(1, "the end of the log is missing");
 }
 
 #[test]
@@ -400,7 +352,7 @@ fn a_new_file_is_begun_where_the_log_was_moved_away_and_followers_miss_nothing()
     // logrotate can also make the new file itself, or copy the old one and empty it.
     fs::rename(&daemon.file, daemon.directory.path().join("old2")).unwrap();
     File::create(&daemon.file).unwrap();
-    kill(daemon.pid(), Signal::SIGHUP).unwrap();
+    daemon.signal(Signal::SIGHUP);
     daemon.wait_for("the new file", || fs::metadata(&daemon.file).unwrap().len() > 0);
     sender.event("a:x", 4);
     let third = daemon.directory.path().join("old3");
@@ -408,7 +360,7 @@ fn a_new_file_is_begun_where_the_log_was_moved_away_and_followers_miss_nothing()
     File::options().write(true).open(&daemon.file).unwrap().set_len(0).unwrap();
     let why = sender.event("a:x", 5).unwrap();
     assert!(why.contains("somebody else changed it"), "{why}");
-    kill(daemon.pid(), Signal::SIGHUP).unwrap();
+    daemon.signal(Signal::SIGHUP);
     daemon.wait_for("the emptied file", || fs::metadata(&daemon.file).unwrap().len() > 0);
     assert_eq!(sender.event("a:x", 6), None);
     assert_eq!(follower.numbers(5), [1, 2, 3, 4, 6]);
@@ -422,10 +374,7 @@ fn it_is_confined_and_goes_on_in_a_new_file() {
     let daemon = Daemon::start();
     // It is confined when it serves, not yet when it can be connected to.
     assert_eq!(daemon.connect().event(":a", 1), None);
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).unwrap();
-    for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
-        assert!(status.contains(line), "{line}: {status}");
-    }
+    assert_confined(daemon.process.pid());
     let old = daemon.file.with_extension("1");
     fs::rename(&daemon.file, &old).unwrap();
     daemon.hang_up("a new file was begun");
@@ -439,19 +388,19 @@ fn who_does_not_read_holds_up_nobody_and_costs_little() {
     let daemon = Daemon::start();
     let _deaf: Vec<Client> = (0..8).map(|_| daemon.subscribe(":", count(0))).collect();
     let (mut sender, mut follower) = (daemon.connect(), daemon.subscribe(":", count(0)));
-    let before = daemon.memory();
-    let mut writer = sender.0.try_clone().unwrap();
+    let before = daemon.process.resident();
+    let mut writer = sender.0.stream().try_clone().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for number in 0..EVENTS {
-                writer.write_all(&message("a:x", number, event(number))).unwrap();
+                writer.write_all(&message("a:x", number, event(number)).unwrap()).unwrap();
             }
         });
         scope.spawn(|| (0..EVENTS).for_each(|_| assert!(sender.next().is_some())));
         assert_eq!(follower.numbers(usize::try_from(EVENTS).unwrap()), (0..EVENTS).collect::<Vec<_>>());
     });
     // Eight that do not read: a quarter of a MiB each, and what the kernel holds for them.
-    let grown = daemon.memory().saturating_sub(before);
+    let grown = daemon.process.resident().saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB for eight that do not read");
     let _late = daemon.subscribe(":", count(i32::MAX));
     assert_eq!(daemon.connect().event("b:x", EVENTS), None);
@@ -471,7 +420,7 @@ fn a_full_disk_is_said_to_who_sends_and_the_log_goes_on_when_there_is_room() {
     command.args(["--mount", "sh", "-c", &mount, "sh", PROGRAM]);
     let daemon = Daemon::start_in(directory, small.join("events"), command);
     // The same directory, as the daemon sees it.
-    let seen = PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), small.display()));
+    let seen = PathBuf::from(format!("/proc/{}/root{}", daemon.process.pid(), small.display()));
     let mut sender = daemon.connect();
     let (mut kept, mut number) = (Vec::new(), 0);
     let filler = seen.join("filler");
@@ -511,12 +460,9 @@ fn mistakes_on_the_command_line_are_told() {
         (&["--link", "00"], "64 hexadecimal digits"),
         (&["somefile"], "--logfile"),
     ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(124));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(text), "{said}");
+        run(arguments).assert(124, text);
     }
-    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let help = run(&["--help"]).stdout;
     for option in ["--logfile", "--verify", "--read-only", "--systemd-socket-activation"] {
         assert!(help.contains(option), "{help}");
     }

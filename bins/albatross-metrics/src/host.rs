@@ -2,23 +2,17 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::Path;
 
-use albatross_core::machine::Now;
 use albatross_core::metrics::{Exporter, Input, Output};
 use albatross_core::stats::subscription::Broken;
-use albatross_driver::clock::wall_clock;
+use albatross_driver::clock::Clock;
 use albatross_driver::logging::Logger;
 use albatross_driver::server::{Event, Server};
 use albatross_driver::signals::Signal;
 use albatross_driver::upstream::{Heard, Upstream};
 
 use crate::clients::{Clients, Happened};
-
-/// The longest frame that is read, in octets: what is told of one unikernel. With 64 network devices it has some 15 000
-/// of them; a FreeBSD peer's has counters of its virtual machine besides, a hundred or two.
-const MAX_FRAME: usize = 256 * 1024;
 
 /// The machine with its connections.
 pub(crate) struct Host<'a> {
@@ -27,20 +21,20 @@ pub(crate) struct Host<'a> {
     clients: Clients,
     statistics: Upstream,
     log: &'a Logger,
-    start: Instant,
+    clock: Clock,
 }
 
 impl<'a> Host<'a> {
-    /// The statistics daemon is reached at `socket`.
+    /// The statistics daemon is reached below `tmpdir`.
     pub(crate) fn new(
         exporter: Exporter,
         server: Server,
         clients: Clients,
-        socket: PathBuf,
+        tmpdir: &Path,
         log: &'a Logger,
     ) -> Self {
-        let statistics = Upstream::new(socket, MAX_FRAME);
-        Self { exporter, server, clients, statistics, log, start: Instant::now() }
+        let (statistics, clock) = (Upstream::statistics(tmpdir), Clock::start());
+        Self { exporter, server, clients, statistics, log, clock }
     }
 
     /// Serves until a signal asks it to end.
@@ -50,11 +44,10 @@ impl<'a> Host<'a> {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
-            if self.exporter.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
+            if self.clock.has_come(self.exporter.next_deadline()) {
                 self.happened(Input::Tick);
             }
-            let deadline = self.exporter.next_deadline().and_then(|when| self.start.checked_add(when));
-            self.server.poll(deadline, &mut events)?;
+            self.server.poll(self.clock.instant(self.exporter.next_deadline()), &mut events)?;
             for event in events.drain(..) {
                 if self.event(event).is_break() {
                     return Ok(());
@@ -75,16 +68,14 @@ impl<'a> Host<'a> {
             }
             Err(event) => event,
         };
+        event.log(self.log);
         match event {
             Event::Source(source) => {
                 let all = self.clients.ready(source, &mut self.server);
                 self.clients_did(all);
             }
             Event::Signal(Signal::SIGHUP) => self.log.info("nothing to reopen on SIGHUP"),
-            Event::Signal(signal) => {
-                self.log.info(format_args!("ends on {signal}"));
-                return ControlFlow::Break(());
-            }
+            Event::Signal(_) => return ControlFlow::Break(()),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -105,8 +96,7 @@ impl<'a> Host<'a> {
 
     /// Tells the machine and does what it says.
     fn happened(&mut self, input: Input<'_>) {
-        let now = Now { wall: wall_clock(), monotonic: self.start.elapsed() };
-        for output in self.exporter.handle(now, input) {
+        for output in self.exporter.handle(self.clock.now(), input) {
             match output {
                 Output::ConnectStatistics => {
                     let answer = self.connect_statistics();

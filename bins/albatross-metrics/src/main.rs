@@ -69,5 +69,5 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     Confinement::default().begin(log)?;
     let exporter = Exporter::new(options.name.clone(), VERSION);
     notifier.ready(log);
-    Host::new(exporter, server, clients, listener::socket_path(&common.tmpdir, "stat"), log).run()
+    Host::new(exporter, server, clients, &common.tmpdir, log).run()
 }

@@ -7,78 +7,57 @@
     reason = "a test stops at the first surprise"
 )]
 
-use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command as Process};
-use std::thread;
+use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
 use albatross_core::metrics::{MAX_CLIENTS, MAX_REQUEST, PATIENCE};
+use albatross_e2e::played::{StatisticsDaemon, Subscriber};
+use albatross_e2e::processes::assert_confined;
 use albatross_proto::stats::{Rusage, Statistics};
-use albatross_proto::{Command, Data, Header, Payload, StatisticsCommand, Success, Wire, frame};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// How long to wait for what should come at once.
+/// How long to wait for what should come at once, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
 struct Daemon {
-    process: Child,
-    statistics: UnixListener,
-    directory: tempfile::TempDir,
+    process: albatross_e2e::Daemon,
+    statistics: StatisticsDaemon,
+    _directory: tempfile::TempDir,
 }
 
 impl Daemon {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("util")).unwrap();
-        let statistics = UnixListener::bind(directory.path().join("util/stat.sock")).unwrap();
-        let process = Process::new(env!("CARGO_BIN_EXE_albatross-metrics"))
-            .arg("--tmpdir")
-            .arg(directory.path())
-            .args(["-v", "--port", "0"])
-            .stdout(File::create(directory.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        Self { process, statistics, directory }
+        let statistics = StatisticsDaemon::listen(directory.path()).unwrap();
+        let mut command = Process::new(env!("CARGO_BIN_EXE_albatross-metrics"));
+        command.arg("--tmpdir").arg(directory.path()).args(["-v", "--port", "0"]);
+        let log = directory.path().join("log");
+        let process = albatross_e2e::Daemon::start("albatross-metrics", command, &log).unwrap();
+        Self { process, statistics, _directory: directory }
     }
 
     /// The connection of the statistics daemon, after it was asked and has answered.
-    fn subscribed(&self) -> UnixStream {
-        let (mut stream, _) = self.statistics.accept().unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        let mut length = [0; 4];
-        stream.read_exact(&mut length).unwrap();
-        let mut octets = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut octets).unwrap();
-        let Wire { header, payload } = Wire::decode(&octets).unwrap();
-        assert_eq!(payload, Payload::Command(Command::Statistics(StatisticsCommand::Subscribe)));
-        send(&mut stream, Wire::new(header, Payload::Success(Success::Text("subscribed".into()))));
-        stream
+    fn subscribed(&self) -> Subscriber {
+        self.statistics.subscriber().unwrap()
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        self.process.log()
     }
 
-    fn eventually<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let end = Instant::now() + SOON;
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            assert!(Instant::now() < end, "{what} did not come; logged:\n{}", self.log());
-            thread::sleep(Duration::from_millis(2));
-        }
+    fn wait_for(&self, what: &str, is_so: impl FnMut() -> bool) {
+        self.process.wait_for(what, is_so).unwrap();
     }
 
     fn address(&self) -> SocketAddr {
-        self.eventually("the address", || {
-            let log = self.log();
-            let (_, rest) = log.split_once("listening on ")?;
-            rest.contains('\n').then(|| rest.lines().next().unwrap().parse().unwrap())
-        })
+        self.wait_for("the address", || {
+            self.log().split_once("listening on ").is_some_and(|(_, rest)| rest.contains('\n'))
+        });
+        let log = self.log();
+        let (_, rest) = log.split_once("listening on ").unwrap();
+        rest.lines().next().unwrap().parse().unwrap()
     }
 
     fn connect(&self) -> TcpStream {
@@ -98,13 +77,6 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
 fn rest(stream: &mut TcpStream) -> String {
     let mut octets = Vec::new();
     // Who is closed with something unread is reset.
@@ -112,15 +84,10 @@ fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(octets).unwrap()
 }
 
-fn send(stream: &mut UnixStream, wire: Wire<'_>) {
-    stream.write_all(&frame::frame(&wire.encode().unwrap())).unwrap();
-}
-
-fn tell(stream: &mut UnixStream, name: &str, nswap: i64) {
+fn tell(to: &mut Subscriber, name: &str, nswap: i64) {
     let rusage = Rusage { nswap, ..Rusage::default() };
     let statistics = Statistics { rusage, interfaces: Vec::new(), vmm: None, kinfo_mem: None };
-    let data = Data::Statistics(Box::new(statistics));
-    send(stream, Wire::new(Header::new(0, name.parse().unwrap()), Payload::Data(data)));
+    to.tell(name, statistics).unwrap();
 }
 
 #[test]
@@ -131,7 +98,7 @@ fn what_is_told_is_shown_on_loopback() {
     let mut statistics = daemon.subscribed();
     tell(&mut statistics, "a:one", 5);
     tell(&mut statistics, ":two", 6);
-    let shown = |line: &str| daemon.eventually(line, || daemon.get().contains(line).then_some(()));
+    let shown = |line: &str| daemon.wait_for(line, || daemon.get().contains(line));
     shown("\nalbatross_swaps_total{unikernel=\":two\"} 6\n");
     let text = daemon.get();
     assert!(text.contains("\nalbatross_swaps_total{unikernel=\"a:one\"} 5\n"), "{text}");
@@ -156,17 +123,17 @@ fn clients_that_say_nothing_or_read_nothing_go_and_others_are_served() {
     for number in 0..6000 {
         tell(&mut statistics, &format!("a:n{number}"), 1);
     }
-    daemon.eventually("all", || daemon.get().contains("\nalbatross_unikernels 6000\n").then_some(()));
+    daemon.wait_for("all", || daemon.get().contains("\nalbatross_unikernels 6000\n"));
     let start = Instant::now();
     let mut silent: Vec<TcpStream> = (0..MAX_CLIENTS).map(|_| daemon.connect()).collect();
     setsockopt(&silent[0], sockopt::RcvBuf, &4096).unwrap();
     silent[0].write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
     silent[1].write_all(b"GET /met").unwrap();
     // There is no room meanwhile, and there is when they have gone.
-    daemon.eventually("an answer", || daemon.get().contains("\nalbatross_unikernels").then_some(()));
+    daemon.wait_for("an answer", || daemon.get().contains("\nalbatross_unikernels"));
     assert!(start.elapsed() + Duration::from_millis(100) > PATIENCE, "{:?}", start.elapsed());
     let late = || daemon.log().matches("it takes too long").count();
-    daemon.eventually("the end of all", || (late() == MAX_CLIENTS).then_some(()));
+    daemon.wait_for("the end of all", || late() == MAX_CLIENTS);
     assert_eq!(rest(&mut silent[1]), "");
 }
 
@@ -174,8 +141,5 @@ fn clients_that_say_nothing_or_read_nothing_go_and_others_are_served() {
 fn it_is_confined() {
     let daemon = Daemon::start();
     _ = daemon.get();
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).unwrap();
-    for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
-        assert!(status.contains(line), "{line}: {status}");
-    }
+    assert_confined(daemon.process.pid());
 }

@@ -20,6 +20,7 @@ extern crate alloc;
 mod attach;
 mod error;
 mod heap;
+mod inherited;
 mod kernel;
 mod leave;
 mod memory;
@@ -75,7 +76,7 @@ fn run<'a>(process: Process, options: &Options<'a>) -> Result<Infallible, Tender
     sandbox::check_personality()?;
     sandbox::check_filter()?;
     sandbox::fill_standard_descriptors()?;
-    attach::check_inherited(options)?;
+    inherited::check_inherited(options)?;
     let command_line = bootinfo::command_line(&options.arguments)?;
     let kernel = Kernel::open(options.kernel)?;
     let manifest = kernel.manifest()?;

@@ -8,8 +8,8 @@ use albatross_spt::linux::{
 };
 use albatross_spt::options::Host;
 
-use crate::attach::inherited;
 use crate::error::AttachError;
+use crate::inherited::inherited;
 use crate::sys::{self, About, Descriptor, InterfaceRequest};
 
 const DEVICE: &[u8] = b"/dev/net/tun";

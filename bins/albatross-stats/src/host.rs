@@ -3,13 +3,11 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Instant;
 
-use albatross_core::machine::{ClientId, Now};
 use albatross_core::stats::{Input, Output, Stats};
-use albatross_driver::clock::wall_clock;
+use albatross_driver::clock::Clock;
 use albatross_driver::logging::Logger;
-use albatross_driver::server::{CloseReason, ConnectionId, Event, Server};
+use albatross_driver::server::{ConnectionId, Event, Server};
 use albatross_driver::signals::Signal;
 use albatross_driver::upstream;
 use albatross_report::{Connections, Report};
@@ -31,7 +29,7 @@ pub(crate) struct Host<'a> {
     vmmd: PathBuf,
     connections: Connections,
     log: &'a Logger,
-    start: Instant,
+    clock: Clock,
 }
 
 impl<'a> Host<'a> {
@@ -43,31 +41,25 @@ impl<'a> Host<'a> {
         vmmd: PathBuf,
         log: &'a Logger,
     ) -> Self {
-        let (connections, start) = (Connections::default(), Instant::now());
-        Self { stats, server, processes, vmmd, connections, log, start }
+        let (connections, clock) = (Connections::default(), Clock::start());
+        Self { stats, server, processes, vmmd, connections, log, clock }
     }
 
     /// Serves until a signal asks it to end, and tells a database about it where there is one.
     ///
     /// # Errors
     /// Those of epoll.
-    pub(crate) fn run(mut self, mut report: Option<Report>) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut report: Report) -> io::Result<()> {
         let mut events = Vec::new();
         loop {
-            if let Some(report) = &mut report {
-                report.turn(&self.server, self.log, || vec![self.connections.line(CALLED)]);
-            }
-            if self.stats.next_deadline().is_some_and(|deadline| deadline <= self.start.elapsed()) {
+            report.turn(&self.server, self.log, || vec![self.connections.line(CALLED)]);
+            if self.clock.has_come(self.stats.next_deadline()) {
                 self.happened(Input::Tick);
             }
-            let deadline = self.stats.next_deadline().and_then(|when| self.start.checked_add(when));
-            let deadline = deadline.into_iter().chain(report.as_ref().and_then(Report::deadline)).min();
-            self.server.poll(deadline, &mut events)?;
+            let deadline = self.clock.instant(self.stats.next_deadline());
+            self.server.poll(deadline.into_iter().chain(report.deadline()).min(), &mut events)?;
             for event in events.drain(..) {
-                if let (Event::Source(source), Some(report)) = (&event, &mut report) {
-                    report.note(*source);
-                }
-                if self.event(event).is_break() {
+                if !report.note(&event) && self.event(event).is_break() {
                     return Ok(());
                 }
             }
@@ -75,28 +67,18 @@ impl<'a> Host<'a> {
     }
 
     fn event(&mut self, event: Event) -> ControlFlow<()> {
+        event.log(self.log);
+        self.connections.note(&event);
         match event {
-            Event::Connected(id) => {
-                self.connections.connected(id);
-                self.log.debug(format_args!("client {} connected", id.0));
-            }
-            Event::Frame(id, payload) => self.happened(Input::Frame(ClientId(id.0), &payload)),
+            Event::Frame(id, payload) => self.happened(Input::Frame(id.into(), &payload)),
             Event::Ended(id) => {
-                self.happened(Input::Closed(ClientId(id.0)));
-                self.close(id);
+                self.happened(Input::Closed(id.into()));
+                self.server.close(id);
             }
-            Event::Closed(id, reason) => {
-                self.connections.closed(id);
-                self.note_closed(id, &reason);
-                self.happened(Input::Closed(ClientId(id.0)));
-            }
-            Event::Written(id, octets) => self.happened(Input::Written(ClientId(id.0), octets)),
+            Event::Closed(id, _) => self.happened(Input::Closed(id.into())),
+            Event::Written(id, octets) => self.happened(Input::Written(id.into(), octets)),
             Event::Signal(Signal::SIGHUP) => self.log.info("nothing to reopen on SIGHUP"),
-            Event::Signal(signal) => {
-                self.log.info(format_args!("ends on {signal}"));
-                return ControlFlow::Break(());
-            }
-            Event::AcceptFailed(error) => self.log.error(format_args!("no client can be accepted: {error}")),
+            Event::Signal(_) => return ControlFlow::Break(()),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -107,24 +89,16 @@ impl<'a> Host<'a> {
         self.server.close(id);
     }
 
-    fn note_closed(&self, id: ConnectionId, reason: &CloseReason) {
-        match reason {
-            CloseReason::Peer => self.log.debug(format_args!("client {}: {reason}", id.0)),
-            _ => self.log.warning(format_args!("client {}: {reason}", id.0)),
-        }
-    }
-
     /// Tells the machine and does what it says.
     fn happened(&mut self, input: Input<'_>) {
-        let now = Now { wall: wall_clock(), monotonic: self.start.elapsed() };
-        for output in self.stats.handle(now, input) {
+        for output in self.stats.handle(self.clock.now(), input) {
             match output {
                 Output::Send { to, frames } => {
-                    for ClientId(id) in to {
-                        self.server.send_frames(ConnectionId(id), &frames);
+                    for client in to {
+                        self.server.send_frames(client.into(), &frames);
                     }
                 }
-                Output::Close(ClientId(id)) => self.close(ConnectionId(id)),
+                Output::Close(client) => self.close(client.into()),
                 Output::ConnectVmmd => {
                     let answer = self.connect();
                     self.happened(answer);
@@ -149,7 +123,7 @@ impl<'a> Host<'a> {
 
     fn connect(&mut self) -> Input<'static> {
         match upstream::connect(&self.vmmd).and_then(|stream| self.server.add(stream, MAX_FRAME)) {
-            Ok(id) => Input::VmmdConnected(ClientId(id.0)),
+            Ok(id) => Input::VmmdConnected(id.into()),
             Err(error) => Input::VmmdUnreachable(format!("{}: {error}", self.vmmd.display())),
         }
     }

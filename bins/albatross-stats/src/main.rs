@@ -59,12 +59,10 @@ fn run(options: &Options, log: &albatross_driver::logging::Logger) -> io::Result
     let common = options.common();
     // Before the socket: SIGTERM must remove it.
     let mut server = Server::new(Signals::termination()?)?;
-    if let Err(error) = sys::raise_descriptor_limit() {
-        log.warning(format_args!("the limit of open files stays as it is: {error}"));
-    }
+    sys::raise_descriptor_limit(log);
     let processes = Processes::new()?;
     server.listen(listener::open(&common, "stat", log)?, host::MAX_FRAME)?;
-    let report = options.influx.map(|to| Report::new(to, host::CALLED, &mut server)).transpose()?;
+    let report = Report::new(options.influx, host::CALLED, &mut server)?;
     let connect = options.influx.map(|to| to.0.port());
     let notifier = Notifier::connect(log);
     Confinement { read: Some(Path::new("/proc")), connect, ..Confinement::default() }.begin(log)?;

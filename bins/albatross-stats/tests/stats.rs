@@ -8,24 +8,24 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use albatross_e2e::processes::{assert_confined, descriptors, wake_ups};
+use albatross_e2e::raw::Raw;
+use albatross_e2e::run::run;
 use albatross_proto::stats::Statistics;
-use albatross_proto::{Command, Data, Header, Int, Name, Payload, StatisticsCommand, Success, Wire, frame};
+use albatross_proto::{Command, Data, Int, Name, Payload, StatisticsCommand, Success, Wire};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
-/// How long to wait for what should come at once.
-const SOON: Duration = Duration::from_secs(60);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_albatross-stats");
 
 struct Daemon {
-    process: Child,
+    process: albatross_e2e::Daemon,
     vmmd: UnixListener,
     directory: tempfile::TempDir,
 }
@@ -42,7 +42,10 @@ impl Daemon {
         let socket = directory.path().join("util/vmmd.sock");
         let vmmd = UnixListener::bind(&socket).unwrap();
         let _prepared = prepare(&socket);
-        let process = run(directory.path());
+        let mut command = Process::new(PROGRAM);
+        command.arg("--tmpdir").arg(directory.path()).args(["--interval", "1", "-v"]);
+        let log = directory.path().join("log");
+        let process = albatross_e2e::Daemon::start("albatross-stats", command, &log).unwrap();
         let daemon = Self { process, vmmd, directory };
         daemon.wait_for("the socket", || UnixStream::connect(daemon.socket()).is_ok());
         daemon
@@ -52,12 +55,8 @@ impl Daemon {
         self.directory.path().join("util/stat.sock")
     }
 
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
-
     fn connect(&self) -> Peer {
-        Peer::over(UnixStream::connect(self.socket()).unwrap())
+        Peer(Raw::unix(&self.socket()).unwrap())
     }
 
     fn subscribe(&self, name: &str) -> Peer {
@@ -69,62 +68,29 @@ impl Daemon {
 
     /// albatrossd's end of the connection that the daemon made, after it was answered.
     fn told(&self) -> Peer {
-        let (stream, _) = self.vmmd.accept().unwrap();
-        let mut peer = Peer::over(stream);
-        let Payload::Command(Command::Statistics(StatisticsCommand::Initial)) = peer.payload() else {
-            panic!("no initial");
-        };
-        peer.send(":", Payload::Success(Success::Empty));
+        let mut peer = Peer(Raw::accept(&self.vmmd).unwrap());
+        let initial = Payload::Command(Command::Statistics(StatisticsCommand::Initial));
+        assert_eq!(Wire::decode(&peer.frame().expect("a message")).unwrap().payload, initial);
+        peer.0.message(":", 0, Payload::Success(Success::Empty)).unwrap();
         peer
     }
 
-    fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let end = Instant::now() + SOON;
-        while !is_so() {
-            assert!(Instant::now() < end, "{what} did not come; logged:\n{}", self.log());
-            thread::sleep(Duration::from_millis(2));
-        }
+    fn wait_for(&self, what: &str, is_so: impl FnMut() -> bool) {
+        self.process.wait_for(what, is_so).unwrap();
     }
 
     /// Nanoseconds that it has computed.
     fn computed(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.process.id())).unwrap();
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.process.pid())).unwrap();
         text.split_whitespace().next().unwrap().parse().unwrap()
     }
-
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
-    }
 }
 
-fn run(directory: &Path) -> Child {
-    let mut process = Process::new(env!("CARGO_BIN_EXE_albatross-stats"));
-    process.arg("--tmpdir").arg(directory).args(["--interval", "1", "-v"]);
-    process.stdout(File::create(directory.join("log")).unwrap()).spawn().unwrap()
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-struct Peer(UnixStream);
+struct Peer(Raw<UnixStream>);
 
 impl Peer {
-    fn over(stream: UnixStream) -> Self {
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        Self(stream)
-    }
-
-    fn send(&mut self, name: &str, payload: Payload<'_>) {
-        let wire = Wire::new(Header::new(0, name.parse().unwrap()), payload);
-        self.0.write_all(&frame::frame(&wire.encode().unwrap())).unwrap();
-    }
-
     fn command(&mut self, name: &str, command: StatisticsCommand) {
-        self.send(name, Payload::Command(Command::Statistics(command)));
+        self.0.command(name, Command::Statistics(command)).unwrap();
     }
 
     fn add(&mut self, name: &str, pid: u32) {
@@ -133,21 +99,7 @@ impl Peer {
     }
 
     fn frame(&mut self) -> Option<Vec<u8>> {
-        let mut length = [0; 4];
-        if self.0.read(&mut length[..1]).unwrap() == 0 {
-            return None;
-        }
-        self.0.read_exact(&mut length[1..]).unwrap();
-        let mut octets = vec![0; u32::from_be_bytes(length) as usize];
-        self.0.read_exact(&mut octets).unwrap();
-        Some(octets)
-    }
-
-    fn payload(&mut self) -> Payload<'static> {
-        match Wire::decode(&self.frame().expect("a message")).unwrap().payload {
-            Payload::Command(Command::Statistics(command)) => Payload::Command(Command::Statistics(command)),
-            other => panic!("{other:?}"),
-        }
+        self.0.frame().unwrap()
     }
 
     fn answer(&mut self) -> String {
@@ -207,11 +159,11 @@ fn a_thousand_processes_are_read_in_one_turn() {
     println!("{COUNT} processes in {spent:?}");
     // Without optimization, on a busy machine: as delivered it is to be 20 ms.
     assert!(spent < Duration::from_millis(200), "{spent:?}");
-    let held = daemon.descriptors();
+    let held = descriptors(daemon.process.pid());
     assert!(held >= 2 * COUNT, "{held}");
     drop(idle);
-    daemon.wait_for("the end of all", || daemon.descriptors() < 50);
-    assert!(daemon.log().contains("is gone"));
+    daemon.wait_for("the end of all", || descriptors(daemon.process.pid()) < 50);
+    assert!(daemon.process.log().contains("is gone"));
 }
 
 #[test]
@@ -254,18 +206,13 @@ fn albatrossd_may_go_and_come_and_what_is_no_process_is_refused() {
 
 #[test]
 fn it_is_idle_while_nobody_is_subscribed_and_ends_when_it_is_asked() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut albatrossd = daemon.told();
     let one = Idle::start();
     albatrossd.add("a:one", one.0.id());
     assert_eq!(albatrossd.answer(), "added");
     drop(daemon.subscribe(":"));
-    let status = format!("/proc/{}/status", daemon.process.id());
-    let wake_ups = || {
-        let text = fs::read_to_string(&status).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-        line.trim().parse::<u64>().unwrap()
-    };
+    let wake_ups = || wake_ups(daemon.process.pid());
     // When it has noticed that the subscriber is gone, it sleeps through several intervals.
     let mut seen = (wake_ups(), Instant::now());
     daemon.wait_for("three seconds of sleep", || {
@@ -275,13 +222,8 @@ fn it_is_idle_while_nobody_is_subscribed_and_ends_when_it_is_asked() {
         }
         seen.1.elapsed() > Duration::from_secs(3)
     });
-    let filter = fs::read_to_string(&status).unwrap();
-    for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000"] {
-        assert!(filter.contains(line), "{line}: {filter}");
-    }
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.process.id()).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    assert!(daemon.process.wait().unwrap().success());
+    assert_confined(daemon.process.pid());
+    assert!(daemon.process.terminate().unwrap().success());
 }
 
 #[test]
@@ -307,8 +249,6 @@ fn an_albatrossd_that_takes_no_connection_holds_up_nobody() {
 fn options_that_cannot_be_are_mistakes() {
     for (options, text) in [(["--interval", "0"], "at least 1"), (["--gather-bhyve-stats", "-q"], "FreeBSD")]
     {
-        let run = Process::new(env!("CARGO_BIN_EXE_albatross-stats")).args(options).output().unwrap();
-        assert_eq!(run.status.code(), Some(124));
-        assert!(String::from_utf8_lossy(&run.stderr).contains(text), "{run:?}");
+        run(Process::new(PROGRAM).args(options)).unwrap().assert(124, text);
     }
 }

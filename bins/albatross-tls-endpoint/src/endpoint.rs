@@ -299,19 +299,9 @@ impl<'a> Endpoint<'a> {
     /// Each link with something to do gets one turn.
     fn serve(&mut self) {
         for id in std::mem::take(&mut self.busy) {
-            let Some(link) = self.links.get_mut(&id) else { continue };
-            let stranger = !link.is_known();
-            let mut context = Context {
-                registry: self.poll.registry(),
-                tmpdir: &self.tmpdir,
-                log: self.log,
-                acceptor: &self.acceptor,
-                lists: self.lists.as_ref(),
-                scratch: &mut self.scratch,
-                data: &mut self.data,
-                now: self.began.elapsed(),
-            };
-            let turn = link.turn(&mut context);
+            let stranger = self.links.get(&id).is_some_and(|link| !link.is_known());
+            let Some(turn) = self.with_link(id, Link::turn) else { continue };
+            let Some(link) = self.links.get(&id) else { continue };
             if stranger && let Some(visit) = link.visit() {
                 self.events.login(visit);
             }
@@ -327,6 +317,26 @@ impl<'a> Endpoint<'a> {
             self.after(id, turn);
         }
         self.data.shrink_to(KEEP_DATA);
+    }
+
+    /// Has a link do something, with what all links use. `None` where there is none of this name.
+    fn with_link<T>(
+        &mut self,
+        id: ClientId,
+        act: impl FnOnce(&mut Link, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let link = self.links.get_mut(&id)?;
+        let mut context = Context {
+            registry: self.poll.registry(),
+            tmpdir: &self.tmpdir,
+            log: self.log,
+            acceptor: &self.acceptor,
+            lists: self.lists.as_ref(),
+            scratch: &mut self.scratch,
+            data: &mut self.data,
+            now: self.began.elapsed(),
+        };
+        Some(act(link, &mut context))
     }
 
     fn after(&mut self, id: ClientId, turn: Turn) {
@@ -386,19 +396,9 @@ impl<'a> Endpoint<'a> {
     }
 
     fn tell(&mut self, id: ClientId, input: Input<'_>) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        let mut context = Context {
-            registry: self.poll.registry(),
-            tmpdir: &self.tmpdir,
-            log: self.log,
-            acceptor: &self.acceptor,
-            lists: self.lists.as_ref(),
-            scratch: &mut self.scratch,
-            data: &mut self.data,
-            now: self.began.elapsed(),
-        };
-        link.happens(input, &mut context);
-        self.busy.insert(id);
+        if self.with_link(id, |link, context| link.happens(input, context)).is_some() {
+            self.busy.insert(id);
+        }
     }
 
     fn expire(&mut self) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use albatross_core::log::{Sender, SenderOutput};
 use albatross_core::machine::Now;
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::connection::Connection;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::Logger;
@@ -14,8 +15,6 @@ use albatross_proto::Name;
 use albatross_proto::log::{Event, Session};
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-
-use crate::lists;
 
 /// The longest frame that the log daemon sends here, in octets: a short text under a name.
 const MAX_FRAME: usize = 64 * 1024;
@@ -137,7 +136,7 @@ impl Events {
     }
 
     fn clock(&self) -> Now {
-        Now { monotonic: self.now, wall: lists::now() }
+        Now { monotonic: self.now, wall: wall_clock_second() }
     }
 }
 

@@ -10,6 +10,7 @@ use albatross_core::certificate::pem::{self, PemError};
 use albatross_core::certificate::{Certificate, ChainError, MAX_CHAIN, Root};
 use albatross_core::endpoint::Judge;
 use albatross_core::issue::{KeyError, KeyPair};
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::logging::Logger;
 use albatross_tls::server::{Acceptor, AcceptorError};
 use ring::rand::SystemRandom;
@@ -92,7 +93,7 @@ fn chain(text: &[u8]) -> Result<Vec<Certificate<'static>>, Problem> {
 
 /// Clients may have other clocks, so this is theirs to judge.
 fn warn_of_time(path: &Path, certificate: &Certificate<'_>, log: &Logger) {
-    let now = crate::lists::now().unix_seconds();
+    let now = wall_clock_second().unix_seconds();
     let (path, subject) = (path.display(), certificate.subject());
     if now > certificate.not_after().unix_seconds() {
         log.warning(format_args!("{path}: {subject} has expired on {}", certificate.not_after()));

@@ -56,9 +56,7 @@ fn run(plan: Plan, log: &Logger) -> Result<(), Box<dyn Display>> {
     let Plan { files, door, crl_dir, user, common, .. } = plan;
     memory::keep_nothing_large();
     let signals = Signals::termination().map_err(boxed)?;
-    if let Err(error) = sys::raise_descriptor_limit() {
-        log.warning(format_args!("the limit of open files stays as it is: {error}"));
-    }
+    sys::raise_descriptor_limit(log);
     let Files { root, chain, key } = files::read(&files, log).map_err(boxed)?;
     let mut judge = Judge::new(root);
     let lists = crl_dir.map(|path| Lists::open(path, &mut judge, log)).transpose().map_err(boxed)?;

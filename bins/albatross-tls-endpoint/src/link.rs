@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use albatross_core::certificate::ChainError;
 use albatross_core::endpoint::{Input, InstallError, KnownPath, Output, Report, Session};
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::listener::socket_path;
 use albatross_driver::logging::{Level, Logger};
 use albatross_proto::Name;
@@ -20,7 +21,7 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, sendmsg};
 
 use crate::events;
-use crate::lists::{self, Lists};
+use crate::lists::Lists;
 use crate::pipe::Pipe;
 
 /// What epoll is asked about a connection at first.
@@ -371,7 +372,7 @@ impl Link {
     fn install(&self, command: &RevocationCommand<'_>, context: &Context<'_>) -> Result<(), InstallError> {
         let (Some(lists), Some(who)) = (context.lists, &self.who) else { return Err(InstallError::NoFolder) };
         let mut judge = context.acceptor.judge();
-        judge.install(command, &who.path, lists::now()).map_err(InstallError::Refused)?;
+        judge.install(command, &who.path, wall_clock_second()).map_err(InstallError::Refused)?;
         // One that was on file may not have been written.
         let RevocationCommand::Install(list) = command;
         lists.keep(list).map_err(InstallError::NotWritten)

@@ -12,13 +12,12 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use albatross_core::certificate::pem::PemError;
 use albatross_core::endpoint::Judge;
 use albatross_core::revocation::{Installed, Loaded, MAX_LIST_SIZE, RevocationError, RevocationList};
+use albatross_driver::clock::wall_clock_second;
 use albatross_driver::logging::Logger;
-use albatross_proto::Time;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -205,7 +204,7 @@ fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
 
 fn take_in(path: &Path, list: &[u8], judge: &mut Judge, log: &Logger) -> Result<(), ListsError> {
     let shown = path.display();
-    match judge.load(list, now()) {
+    match judge.load(list, wall_clock_second()) {
         Ok(Loaded::Installed(Installed::Unchanged)) => {}
         Ok(loaded) => {
             let waits =
@@ -231,13 +230,6 @@ fn names(list: &RevocationList<'_>) -> [String; 2] {
     let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     let issuer = list.issuer_digest();
     [hex(issuer.get(..16).unwrap_or_default()), format!("{:0>40}", hex(list.number().as_bytes()))]
-}
-
-/// The clock's time.
-pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(since.as_secs()).ok();
-    seconds.and_then(|seconds| Time::from_unix(seconds, 0).ok()).unwrap_or(Time::MAX)
 }
 
 fn at(path: &Path, problem: Problem) -> ListsError {

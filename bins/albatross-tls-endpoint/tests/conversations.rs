@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use albatross_core::certificate::pem;
 use albatross_core::issue::{self, Issuer, KeyKind, KeyPair, SigningKey as _, Terms, Validity};
+use albatross_e2e::run::has_openssl;
 use albatross_proto::{
     BlockCommand, Command, ConsoleCommand, Data, Header, Payload, Success, Text, Time, UnikernelCommand,
     Wire, frame::frame,
@@ -330,7 +331,7 @@ fn a_missing_daemon_is_told() {
 
 #[test]
 fn foreign_client() {
-    if !common::has_openssl() {
+    if !has_openssl() {
         return;
     }
     let mut endpoint = Endpoint::start();

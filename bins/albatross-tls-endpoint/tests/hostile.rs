@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use albatross_e2e::run::has_openssl;
 use albatross_proto::{Payload, Success};
 use common::{End, Endpoint, case};
 
@@ -75,7 +76,7 @@ fn chains_without_authority_are_answered() {
 
 #[test]
 fn no_certificate_no_entry() {
-    if !common::has_openssl() {
+    if !has_openssl() {
         return;
     }
     let mut endpoint = Endpoint::start();
@@ -86,7 +87,7 @@ fn no_certificate_no_entry() {
 
 #[test]
 fn tls_1_2_is_refused() {
-    if !common::has_openssl() {
+    if !has_openssl() {
         return;
     }
     let mut endpoint = Endpoint::start();

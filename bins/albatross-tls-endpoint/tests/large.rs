@@ -22,6 +22,7 @@ use albatross_core::endpoint::limits::{
     LARGE_PLACES, LARGE_PLACES_PER_ADDRESS, LARGE_STEP_PATIENCE, MAX_LARGE_CHAIN,
 };
 use albatross_core::issue::{self, Issuer, KeyKind, KeyPair, SigningKey as _, Terms, Validity};
+use albatross_e2e::run::has_openssl;
 use albatross_proto::unikernel::Arguments;
 use albatross_proto::{Command, Config, Typ, UnikernelCommand};
 use common::{Client, Endpoint, certificates, impatient, ok, pair, root};
@@ -216,7 +217,7 @@ fn creates(endpoint: &Endpoint, image: Vec<u8>, mut times: usize) -> std::thread
 
 #[test]
 fn a_create_that_embeds_its_image_is_carried_out() {
-    if !common::has_openssl() {
+    if !has_openssl() {
         return;
     }
     let pki = Pki::new();
@@ -281,7 +282,7 @@ fn places_for_large_certificates_bound_what_they_cost() {
 /// All that can be agreed on, and with a first ClientHello that has no key which the server takes.
 #[test]
 fn whatever_is_agreed_on_a_large_certificate_is_taken() {
-    if !common::has_openssl() {
+    if !has_openssl() {
         return;
     }
     let pki = Pki::new();

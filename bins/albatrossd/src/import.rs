@@ -13,9 +13,9 @@ use albatross_proto::frame::MAX_ENCODED;
 use albatross_proto::state::{Record, RecordedUnikernel, State};
 use albatross_proto::{Config as UnikernelConfig, Name};
 
-use crate::daemon::random;
 use crate::files::named;
 use crate::images::{self, Source};
+use crate::random::random;
 use crate::record;
 
 /// The state file of the OCaml implementation.

@@ -15,7 +15,9 @@ mod images;
 mod import;
 mod incoming;
 mod net;
+mod notes;
 mod process;
+mod random;
 mod record;
 mod sending;
 mod sys;
@@ -105,9 +107,7 @@ fn main() -> ExitCode {
         overcommit: options.overcommit_memory,
     };
     // A descriptor of each tender that runs is kept: as many as that are more than the usual 1024.
-    if let Err(error) = albatross_driver::sys::raise_descriptor_limit() {
-        log.warning(format_args!("the limit of open files stays as it is: {error}"));
-    }
+    albatross_driver::sys::raise_descriptor_limit(&log);
     let result = match options.export_state {
         _ if options.release_groups => groups::release(),
         Some(file) => export::export(&config, &file, &log),

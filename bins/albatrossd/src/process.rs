@@ -23,7 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal as RustixSignal, pidfd_open, pidfd
 
 use crate::confine::{Confinement, Held, Launch, Limits, Uses, View, hold};
 use crate::files::{failure, named};
-use crate::{identity, sys, takeover, tender};
+use crate::{identity, notes, sys, tender};
 
 /// Octets of address space that a tender may have besides the memory of its guest: its program and
 /// libraries, the areas that a virtual machine shares with the kernel, its stack. Those take some 20 MB.
@@ -154,7 +154,7 @@ impl Processes {
             return Ok(());
         };
         let process = Identity { pid: Int::from(pid), started: process.started };
-        takeover::write_note(&note.path, &Running { process, tender: note.tender.clone() })
+        notes::write(&note.path, &Running { process, tender: note.tender.clone() })
     }
 
     /// A tender that a predecessor noted: its process id, and what has become of it. If it runs, its end is

@@ -20,6 +20,7 @@ use std::process::{Child, Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use albatross_e2e::raw::read_frame;
 use albatross_proto::frame::frame;
 use albatross_proto::state::Running;
 use albatross_proto::{
@@ -106,7 +107,7 @@ impl Daemon {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let wire = Wire::new(Header::new(0, name.parse().unwrap()), Payload::Command(command));
         stream.write_all(&frame(&wire.encode().unwrap())).unwrap();
-        let reply = read_frame(&mut stream).expect("a reply");
+        let reply = read_frame(&mut stream).unwrap().expect("a reply");
         match Wire::decode(&reply).unwrap().payload {
             Payload::Success(Success::Text(text)) => text.to_string(),
             Payload::Success(Success::Info(list)) => {
@@ -164,21 +165,13 @@ impl Drop for Daemon {
 
 /// Says yes to every command, and opens the fifos, so that tenders can print.
 fn console(mut stream: UnixStream) {
-    while let Some(message) = read_frame(&mut stream) {
+    while let Ok(Some(message)) = read_frame(&mut stream) {
         let Wire { header, .. } = Wire::decode(&message).unwrap();
         let reply = Wire::new(header, Payload::Success(Success::Empty)).encode().unwrap();
         if stream.write_all(&frame(&reply)).is_err() {
             return;
         }
     }
-}
-
-fn read_frame(stream: &mut UnixStream) -> Option<Vec<u8>> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).ok()?;
-    let mut payload = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
-    stream.read_exact(&mut payload).ok()?;
-    Some(payload)
 }
 
 /// A tender that tells this version, and when started writes what it sees beside itself.

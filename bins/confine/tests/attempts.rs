@@ -7,51 +7,22 @@
     reason = "what is tried is not what a program does, and a test stops at the first surprise"
 )]
 
-use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use albatross_confine::{Confinement, libc};
 use albatross_driver::logging::{Color, Level, Logger};
+use albatross_e2e::attempt::{self, End};
 use nix::sys::signal::kill;
 use nix::unistd::{Uid, geteuid, getppid};
 
-/// What a process is to try, and where.
-const ATTEMPT: &str = "ALBATROSS_TEST_ATTEMPT";
-const PLACE: &str = "ALBATROSS_TEST_PLACE";
-
-/// How an attempt ends.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    Worked,
-    Refused,
-    Killed,
-}
-
-const WORKED: i32 = 40;
-const REFUSED: i32 = 41;
-
-impl End {
-    fn of(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(WORKED), _) => Self::Worked,
-            (Some(REFUSED), _) => Self::Refused,
-            (_, Some(libc::SIGSYS)) => Self::Killed,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
 /// Makes one attempt: free, or with nothing left, or with a directory and a port left.
 fn attempt(what: &str, place: &Path, left: &str) -> End {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "whoever_takes_it_over_gets_nowhere", "--nocapture"]);
-    End::of(command.env(ATTEMPT, format!("{what} {left}")).env(PLACE, place).output().unwrap().status)
+    attempt::make("whoever_takes_it_over_gets_nowhere", &format!("{what} {left}"), place).unwrap()
 }
 
 fn make_attempt(words: &str, place: PathBuf) -> ! {
@@ -89,7 +60,7 @@ fn make_attempt(words: &str, place: PathBuf) -> ! {
     };
     // Not by way of the test's end, which may want what is not there any more.
     // SAFETY: ends the process.
-    unsafe { libc::_exit(if worked { WORKED } else { REFUSED }) }
+    unsafe { libc::_exit(attempt::code(worked)) }
 }
 
 /// What albatross-log does with its files.
@@ -106,8 +77,8 @@ fn write_log(directory: &Path) -> io::Result<()> {
 
 #[test]
 fn whoever_takes_it_over_gets_nowhere() {
-    if let Some(words) = env::var_os(ATTEMPT) {
-        make_attempt(words.to_str().unwrap(), env::var_os(PLACE).unwrap_or_default().into());
+    if let Some((words, place)) = attempt::wanted() {
+        make_attempt(&words, place);
     }
     // SAFETY: asks for the version of Landlock, and passes no memory.
     let landlock = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, 1) };

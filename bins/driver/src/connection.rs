@@ -130,11 +130,6 @@ impl<S> Connection<S> {
         (self.stream, self.reader.into_partial(), self.queue)
     }
 
-    /// Changes the limit for the frames that come next.
-    pub const fn set_limit(&mut self, limit: usize) {
-        self.reader.set_limit(limit);
-    }
-
     /// Frames of more than `whole` octets are given in parts from now on.
     pub const fn split_above(&mut self, whole: usize) {
         self.reader.split_above(whole);

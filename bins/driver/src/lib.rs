@@ -12,7 +12,7 @@
 //! | [`signals`] | SIGTERM and others as readiness |
 //! | [`upstream`] | the connection to another daemon |
 //! | [`lines`] | a connection that lines are written to |
-//! | [`clock`] | the time of day |
+//! | [`clock`] | the time of day, and the clock of a machine |
 //! | [`timer`] | deadlines, and how long to wait: for ever where there is none |
 //! | [`notify`] | systemd is told when a daemon serves |
 //! | [`logging`] | levels, `PROG: [WARNING] text`, syslog |

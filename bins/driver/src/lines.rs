@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
+use albatross_core::influx::{FromDatabase, ToDatabase};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
@@ -13,17 +14,6 @@ const SCRATCH: usize = 4096;
 
 /// Reads of that kind in one turn; one that sends more is of no use and closed.
 const READS: usize = 16;
-
-/// What happened on the connection.
-#[derive(Debug)]
-pub enum Progress {
-    /// The connection is made.
-    Connected,
-    /// So many octets are written.
-    Written(usize),
-    /// The connection is gone, or was not made, and why. What was queued is gone, too.
-    Closed(io::Error),
-}
 
 /// A connection to one address, made again and again.
 #[derive(Debug)]
@@ -50,11 +40,21 @@ impl Lines {
         self.token == token
     }
 
+    /// Does what a machine wants. What has happened by that, where it is known at once; what was queued is gone where the
+    /// connection is.
+    pub fn carry_out(&mut self, what: ToDatabase, registry: &Registry) -> Option<FromDatabase> {
+        match what {
+            ToDatabase::Connect => self.connect(registry).err().map(|error| self.closed(&error)),
+            ToDatabase::Write(text) => self.write(text.as_bytes()),
+            ToDatabase::Close => {
+                self.close();
+                None
+            }
+        }
+    }
+
     /// Begins to connect, in place of what is connected. [`Self::ready`] tells how it went.
-    ///
-    /// # Errors
-    /// Where it fails at once.
-    pub fn connect(&mut self, registry: &Registry) -> io::Result<()> {
+    fn connect(&mut self, registry: &Registry) -> io::Result<()> {
         self.close();
         let mut stream = TcpStream::connect(self.address)?;
         registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
@@ -62,8 +62,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Closes it; what was queued is gone.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         if let Some(stream) = self.stream.take() {
             // It may not be connected.
             _ = stream.shutdown(Shutdown::Both);
@@ -74,40 +73,42 @@ impl Lines {
     }
 
     /// Queues `text`, and writes what is taken. Nothing happens where nothing is connected.
-    pub fn write(&mut self, text: &[u8]) -> Option<Progress> {
+    fn write(&mut self, text: &[u8]) -> Option<FromDatabase> {
         if !self.connected {
             return None;
         }
         self.queue.extend_from_slice(text);
-        self.flush().transpose().map(|result| self.told(result))
+        self.told()
     }
 
     /// Something happened to it: what.
-    pub fn ready(&mut self) -> Option<Progress> {
+    pub fn ready(&mut self) -> Option<FromDatabase> {
         let stream = self.stream.as_mut()?;
         if !self.connected {
             return match made(stream) {
                 Ok(false) => None,
                 Ok(true) => {
                     self.connected = true;
-                    Some(Progress::Connected)
+                    Some(FromDatabase::Connected)
                 }
-                Err(error) => Some(self.closed(error)),
+                Err(error) => Some(self.closed(&error)),
             };
         }
         if let Err(error) = drain(stream) {
-            return Some(self.closed(error));
+            return Some(self.closed(&error));
         }
-        self.flush().transpose().map(|result| self.told(result))
+        self.told()
     }
 
-    fn told(&mut self, result: io::Result<usize>) -> Progress {
-        result.map_or_else(|error| self.closed(error), Progress::Written)
+    /// What is written now.
+    fn told(&mut self) -> Option<FromDatabase> {
+        let written = self.flush().transpose()?;
+        Some(written.map_or_else(|error| self.closed(&error), FromDatabase::Written))
     }
 
-    fn closed(&mut self, error: io::Error) -> Progress {
+    fn closed(&mut self, error: &io::Error) -> FromDatabase {
         self.close();
-        Progress::Closed(error)
+        FromDatabase::Closed(error.to_string())
     }
 
     /// Writes what is taken; `None` where that is nothing.

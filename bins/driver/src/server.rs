@@ -14,6 +14,7 @@
 //! * What waits to be written is bounded, see [`connection`](crate::connection).
 
 mod clients;
+mod event;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +27,12 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token};
 use nix::unistd::geteuid;
 
-use crate::connection::{Connection, ConnectionError};
+use crate::connection::Connection;
 use crate::listener::Listener;
-use crate::signals::{Signal, Signals};
+use crate::signals::Signals;
 use crate::timer;
 use clients::{Clients, Origin};
+pub use event::{CloseReason, ConnectionId, Event, Part, SourceEvent};
 
 /// Clients served at one time. Half of the 1024 descriptors that a process usually has, or
 /// what the members of the group albatross need many times over.
@@ -65,86 +67,6 @@ const FIRST_FREE: usize = 2;
 
 /// What epoll reports of a connection.
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
-/// A connection. Never used again for another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub usize);
-
-/// What happened.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// A client connected.
-    Connected(ConnectionId),
-    /// A frame came, of any length up to the limit, zero included.
-    Frame(ConnectionId, Vec<u8>),
-    /// The next octets of a frame that is longer than is given as a whole, see [`Server::split_above`].
-    Part(ConnectionId, Part),
-    /// The peer sends no more, and may still wait for a reply. Close the connection unless one will come.
-    Ended(ConnectionId),
-    /// The connection is gone. Not reported for one that was given to [`Server::close`].
-    Closed(ConnectionId, CloseReason),
-    /// This many octets of what was queued are written.
-    Written(ConnectionId, usize),
-    /// A signal came.
-    Signal(Signal),
-    /// A source that was registered with [`Server::registry`] is ready.
-    Source(SourceEvent),
-    /// Clients cannot be accepted for now; it is tried again.
-    AcceptFailed(io::Error),
-}
-
-/// A part of a long frame.
-#[derive(Debug)]
-pub struct Part {
-    /// Of how many octets the frame is.
-    pub length: usize,
-    /// The octets, at least one.
-    pub octets: Vec<u8>,
-    /// These are its last.
-    pub last: bool,
-}
-
-/// What is ready about a source of the caller's own. Edge-triggered: read until it would block, or remember.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceEvent {
-    /// The token it was registered with.
-    pub token: Token,
-    /// Reading may give something.
-    pub readable: bool,
-    /// Writing may be possible.
-    pub writable: bool,
-    /// The other side is closed (EPOLLHUP, EPOLLRDHUP).
-    pub closed: bool,
-}
-
-/// Why a connection is gone.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The peer closed it.
-    Peer,
-    /// The peer broke the rules of frames, or the stream failed.
-    Failed(ConnectionError),
-    /// The peer sent nothing, or too slowly.
-    Silent,
-    /// Another client needed the room, and this one had not sent anything yet.
-    Crowded,
-    /// The peer does not read what is sent.
-    Full,
-}
-
-impl std::fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Peer => f.write_str("closed by the peer"),
-            Self::Failed(error) => error.fmt(f),
-            Self::Silent => write!(f, "closed, as the peer was silent for {} s", PATIENCE.as_secs()),
-            Self::Crowded => f.write_str("closed, as there are too many clients and this one was silent"),
-            Self::Full => f.write_str("closed, as the peer does not read"),
-        }
-    }
-}
 
 /// A connection that was taken out of the loop.
 #[derive(Debug)]
@@ -305,11 +227,6 @@ impl Server {
     #[must_use]
     pub fn is_open(&self, connection: ConnectionId) -> bool {
         self.clients.is_open(connection.0)
-    }
-
-    /// Changes the limit for the frames that come next on `connection`.
-    pub fn set_limit(&mut self, connection: ConnectionId, limit: usize) {
-        self.clients.set_limit(connection.0, limit);
     }
 
     /// Closes `connection` once what is queued is written. Nothing is reported of it any more.

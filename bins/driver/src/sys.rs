@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::logging::Logger;
+
 /// The first descriptor that systemd passes on.
 const LISTEN_FDS_START: RawFd = 3;
 
 /// Lets this process have as many descriptors as it may. Programs that hold one for each unikernel need
-/// more than the usual 1024.
-///
-/// # Errors
-/// Those of the system calls.
-pub fn raise_descriptor_limit() -> io::Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+/// more than the usual 1024; where it cannot be, `log` says so.
+pub fn raise_descriptor_limit(log: &Logger) {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        log.warning(format_args!("the limit of open files stays as it is: {}", io::Error::from(error)));
+    }
 }
 
 /// Has freed memory go back to the system soon: without it what a burst of work took stays with this process, in

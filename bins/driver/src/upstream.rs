@@ -5,7 +5,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use crate::listener::socket_path;
 use crate::server::{ConnectionId, Event, Server};
+
+/// The longest frame that is read of albatross-stats, in octets: what is told of one unikernel. With 64 network devices
+/// it has some 15 000 of them; a FreeBSD peer's has counters of its virtual machine besides, a hundred or two.
+const LONGEST_STATISTICS: usize = 256 * 1024;
 
 /// A daemon that is connected to, and the connection while there is one.
 #[derive(Debug)]
@@ -29,6 +34,12 @@ impl Upstream {
     #[must_use]
     pub const fn new(socket: PathBuf, longest: usize) -> Self {
         Self { socket, longest, connection: None }
+    }
+
+    /// albatross-stats, of which somebody wants to know what is gathered.
+    #[must_use]
+    pub fn statistics(tmpdir: &Path) -> Self {
+        Self::new(socket_path(tmpdir, "stat"), LONGEST_STATISTICS)
     }
 
     /// Connects.

@@ -64,11 +64,7 @@ impl Daemon {
         match found {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(status)) => Err(Failure::Ended { program: self.name.clone(), status, log: self.log() }),
-            Err(Failure::Late { what, patience }) => Err(Failure::Late {
-                what: format!("{what}; {} logged:\n{}", self.name, self.log()),
-                patience,
-            }),
-            Err(other) => Err(other),
+            Err(late) => Err(self.with_log(late)),
         }
     }
 
@@ -82,6 +78,24 @@ impl Daemon {
         self.ready(&format!("{text:?} in the log of {}", self.name), || {
             Some(read()).filter(|it| it.contains(text))
         })
+    }
+
+    /// Waits until `is_so`.
+    ///
+    /// # Errors
+    /// Where time is up, with what it has logged.
+    pub fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), Failure> {
+        eventually(what, || is_so().then_some(())).map_err(|late| self.with_log(late))
+    }
+
+    /// A failure with what it has logged.
+    fn with_log(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Late { what, patience } => {
+                Failure::Late { what: format!("{what}; {} logged:\n{}", self.name, self.log()), patience }
+            }
+            other => other,
+        }
     }
 
     /// Whether it still runs.
@@ -112,7 +126,11 @@ impl Daemon {
         self.end_by(Signal::SIGUSR1)
     }
 
-    fn end_by(mut self, signal: Signal) -> Result<ExitStatus, Failure> {
+    /// Sends `signal` and waits for its end.
+    ///
+    /// # Errors
+    /// Where it does not end in time; then it is killed.
+    pub fn end_by(mut self, signal: Signal) -> Result<ExitStatus, Failure> {
         processes::signal(self.pid(), signal);
         wait(&mut self.child, PATIENCE).ok_or_else(|| Failure::Late {
             what: format!("the end of {} after {signal}; it logged:\n{}", self.name, self.log()),

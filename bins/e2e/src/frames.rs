@@ -4,9 +4,10 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use albatross_proto::frame::{HEADER_LENGTH, frame};
-use albatross_proto::{Command, Header, Name, Payload, Success, Wire};
+use albatross_proto::frame::HEADER_LENGTH;
+use albatross_proto::{Command, Payload, Success, Wire};
 
+use crate::raw::message;
 use crate::run::PATIENCE;
 
 /// Octets that are read at once: more than a socket usually holds.
@@ -51,9 +52,7 @@ impl Frames {
     /// # Errors
     /// Where it cannot be encoded or the other side does not take it.
     pub fn command(&mut self, name: &str, command: Command<'_>) -> io::Result<()> {
-        let name: Name = name.parse().map_err(io::Error::other)?;
-        let message = Wire::new(Header::new(0, name), Payload::Command(command));
-        self.stream.get_mut().write_all(&frame(&message.encode().map_err(io::Error::other)?))
+        self.stream.get_mut().write_all(&message(name, 0, Payload::Command(command))?)
     }
 
     /// The next frame.

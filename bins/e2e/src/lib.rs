@@ -1,9 +1,9 @@
 //! The albatross programs as separate processes: built, started on directories of their own, asked, watched
 //! and ended.
 //!
-//! The end-to-end tests (`tests/`) and `cargo xtask quickstart` and `measure` stand on it. Nothing waits a
-//! fixed time: [`eventually`] looks again until a deadline. Nothing is shared between two [`Host`]s, so that
-//! any number of tests may run at once.
+//! The end-to-end tests (`tests/`), the tests of single daemons and `cargo xtask quickstart` and `measure` stand on it.
+//! Nothing waits a fixed time: [`eventually`] looks again until a deadline. Nothing is shared between two [`Host`]s, so
+//! that any number of tests may run at once.
 //!
 //! | module | what it is for |
 //! |---|---|
@@ -14,11 +14,14 @@
 //! | [`run`] | one program from start to end, with a deadline |
 //! | [`daemon`] | one daemon: its log, its memory, its end |
 //! | [`raw`] | octets on a daemon's socket, for what no client sends |
+//! | [`played`] | a statistics daemon that a test plays |
 //! | [`frames`], [`guest`] | a subscriber and a guest that are faster than real ones |
 //! | [`day`] | a day of a console daemon at speed |
 //! | [`processes`] | what runs, read from /proc |
+//! | [`attempt`] | what a process tries that has given things up |
 
 mod ask;
+pub mod attempt;
 pub mod console;
 pub mod daemon;
 pub mod day;
@@ -27,6 +30,7 @@ pub mod frames;
 pub mod guest;
 pub mod host;
 pub mod pki;
+pub mod played;
 pub mod processes;
 pub mod programs;
 pub mod raw;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use crate::{Failure, eventually};
 
@@ -47,6 +47,23 @@ pub fn status(pid: i32, field: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Panics unless a process has a filter of system calls, no capability, and no way to new privileges.
+///
+/// # Panics
+/// Where it has not.
+#[track_caller]
+pub fn assert_confined(pid: i32) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut wanted = vec!["Seccomp:\t2".to_owned(), "NoNewPrivs:\t1".to_owned()];
+    // What may be regained with other programs is root's to give up.
+    let bounding = geteuid().is_root().then_some("CapBnd");
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapAmb"].into_iter().chain(bounding);
+    wanted.extend(sets.map(|set| format!("{set}:\t{:016x}", 0)));
+    for line in wanted {
+        assert!(status.lines().any(|it| it == line), "{line}: {status}");
+    }
 }
 
 /// How often the threads of a process went to sleep of their own will: it grows when it wakes up and waits

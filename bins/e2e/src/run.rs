@@ -123,6 +123,17 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<
     }
 }
 
+/// Whether openssl is there; where it is not, this says that a test is skipped.
+#[expect(clippy::print_stdout, reason = "whoever runs tests is told what was not tested")]
+#[must_use]
+pub fn has_openssl() -> bool {
+    let is_there = Command::new("openssl").arg("version").output().is_ok_and(|it| it.status.success());
+    if !is_there {
+        println!("skipped: openssl is not installed");
+    }
+    is_there
+}
+
 /// The command as a user would type it: the program without its directory.
 #[must_use]
 pub fn shown(command: &Command) -> String {

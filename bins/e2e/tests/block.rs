@@ -10,16 +10,17 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::path::PathBuf;
 
 use albatross_e2e::raw::Raw;
 use albatross_e2e::{Host, Pki, Programs, eventually, processes};
 use albatross_proto::frame::frame;
 use albatross_proto::{BlockCommand, Command, Data, Int, Payload, Success, Wire};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::geteuid;
+
+mod mounts;
+
+use mounts::with_own_mounts;
 
 const MB: usize = 1024 * 1024;
 
@@ -391,16 +392,7 @@ fn the_end_of_the_daemon_does_not_wait_for_a_slow_client() {
 
 #[test]
 fn a_full_disk_is_told_and_leaves_the_old_content() {
-    if !geteuid().is_root() {
-        println!("skipped: needs root, to mount a small file system");
-        return;
-    }
-    // Built outside: the mount is for this thread and what it starts.
-    let programs = Programs::for_tests().unwrap();
-    let test = || {
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        let none: Option<&Path> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    with_own_mounts(|programs| {
         let mut host = Host::new(programs).unwrap();
         let block = host.dbdir().join("block");
         mount(Some("tmpfs"), &block, Some("tmpfs"), MsFlags::empty(), Some("size=4m,mode=700")).unwrap();
@@ -422,8 +414,7 @@ fn a_full_disk_is_told_and_leaves_the_old_content() {
         let zlib = ["create-block", ":big", "1", "--data", &data(&host, &pattern(MB))];
         host.client(&zlib).unwrap().assert(0, "set");
         host.end().unwrap();
-    };
-    thread::scope(|scope| scope.spawn(test).join()).unwrap();
+    });
 }
 
 #[test]

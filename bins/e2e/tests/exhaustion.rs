@@ -15,7 +15,6 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
-use std::thread;
 
 use albatross_e2e::raw::Raw;
 use albatross_e2e::run::run;
@@ -26,32 +25,15 @@ use albatross_proto::{
     Arguments, Command, Config, Int, Payload, Policy, PolicyCommand, Success, Typ, UnikernelCommand, Wire,
 };
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 use serde_json::Value;
+
+mod mounts;
+
+use mounts::with_own_mounts;
 
 const NO_ROOM: &str = "No space left on device";
 const NO_DESCRIPTORS: &str = "Too many open files";
-
-/// Runs `test` in a thread whose mounts are its own and those of what it starts.
-fn with_own_mounts(test: impl FnOnce(&Programs) + Send) {
-    if !geteuid().is_root() {
-        println!("skipped: needs root, to mount a small file system");
-        return;
-    }
-    // Built outside: a mount hides nothing from cargo.
-    let programs = Programs::for_tests().unwrap();
-    let test = || {
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        let none: Option<&Path> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        test(programs);
-    };
-    if let Err(panic) = thread::scope(|scope| scope.spawn(test).join()) {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 /// Puts a small file system with these directories over a directory.
 fn make_small(directory: &Path, size: &str, inside: &[&str]) {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use albatross_e2e::run::has_openssl;
 use albatross_e2e::{Host, Pki, Programs, eventually};
 
 /// Octets of an image.
@@ -47,8 +48,7 @@ fn an_image_in_a_signed_certificate_is_started_for_our_client_and_for_a_foreign_
     host.console_ends_with("alice:big", &lines).unwrap();
     eventually("the end of the guest", || host.tenders().is_empty().then_some(())).unwrap();
 
-    if Command::new("openssl").arg("version").output().is_err() {
-        println!("skipped: openssl is not installed");
+    if !has_openssl() {
         return;
     }
     let begin = Instant::now();

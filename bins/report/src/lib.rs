@@ -10,13 +10,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use albatross_core::influx::Address;
 use albatross_core::influx::report::{Input, Output, Reporter, of_connections, of_process};
-use albatross_core::influx::{Address, FromDatabase, ToDatabase};
 use albatross_core::stats::process::{Units, Usage, started};
-use albatross_driver::clock::wall_clock;
-use albatross_driver::lines::{Lines, Progress};
+use albatross_driver::clock::{Clock, wall_clock};
+use albatross_driver::lines::Lines;
 use albatross_driver::logging::Logger;
-use albatross_driver::server::{ConnectionId, Server, SourceEvent};
+use albatross_driver::server::{ConnectionId, Event, Server};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -31,13 +31,19 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Somebody connected.
-    pub fn connected(&mut self, id: ConnectionId) {
-        self.open.insert(id);
-        self.total += 1;
+    /// Somebody came, or is gone; who sends no more is.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::Connected(id) => {
+                self.open.insert(*id);
+                self.total += 1;
+            }
+            Event::Ended(id) | Event::Closed(id, _) => self.closed(*id),
+            _ => {}
+        }
     }
 
-    /// He is gone, or was closed.
+    /// This one was closed.
     pub fn closed(&mut self, id: ConnectionId) {
         self.open.remove(&id);
     }
@@ -49,9 +55,13 @@ impl Connections {
     }
 }
 
-/// A daemon's report to a database.
+/// A daemon's report to a database, where it has one.
 #[derive(Debug)]
-pub struct Report {
+pub struct Report(Option<Database>);
+
+/// A database that is told.
+#[derive(Debug)]
+struct Database {
     /// What the daemon is called there.
     vm: &'static str,
     reporter: Reporter,
@@ -59,16 +69,48 @@ pub struct Report {
     stat: File,
     status: File,
     units: Units,
-    start: Instant,
+    clock: Clock,
     happened: VecDeque<Input>,
 }
 
 impl Report {
-    /// To the database at `address`, of the daemon that is called `vm` there.
+    /// To the database at `address`, of the daemon that is called `vm` there; to none where there is no address.
     ///
     /// # Errors
     /// Where the own files of /proc cannot be opened.
-    pub fn new(address: Address, vm: &'static str, server: &mut Server) -> io::Result<Self> {
+    pub fn new(address: Option<Address>, vm: &'static str, server: &mut Server) -> io::Result<Self> {
+        Ok(Self(address.map(|address| Database::new(address, vm, server)).transpose()?))
+    }
+
+    /// When to call [`Self::turn`] at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let database = self.0.as_ref()?;
+        database.clock.instant(database.reporter.next_deadline())
+    }
+
+    /// Takes an event, if it is about the database; whether it is.
+    pub fn note(&mut self, event: &Event) -> bool {
+        match (&mut self.0, event) {
+            (Some(database), Event::Source(source)) if database.lines.is(source.token) => {
+                let happened = database.lines.ready();
+                database.happened.extend(happened.map(Input::Database));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Does what is to be done; `measure` makes the lines that are the daemon's own.
+    pub fn turn(&mut self, server: &Server, log: &Logger, measure: impl Fn() -> Vec<String>) {
+        if let Some(database) = &mut self.0 {
+            database.turn(server, log, &measure);
+        }
+    }
+}
+
+impl Database {
+    fn new(address: Address, vm: &'static str, server: &mut Server) -> io::Result<Self> {
         let number = |variable| Ok::<_, io::Error>(sysconf(variable)?.unwrap_or(1));
         let units = Units { ticks: number(SysconfVar::CLK_TCK)?, page: number(SysconfVar::PAGE_SIZE)? };
         Ok(Self {
@@ -78,70 +120,40 @@ impl Report {
             stat: File::open("/proc/self/stat")?,
             status: File::open("/proc/self/status")?,
             units,
-            start: Instant::now(),
+            clock: Clock::start(),
             happened: VecDeque::new(),
         })
     }
 
-    /// When to call [`Self::turn`] at the latest.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.reporter.next_deadline().and_then(|when| self.start.checked_add(when))
-    }
-
-    /// Takes an event that is about the database; whether it is.
-    pub fn note(&mut self, event: SourceEvent) -> bool {
-        let is_ours = self.lines.is(event.token);
-        if is_ours {
-            let progress = self.lines.ready();
-            self.happened.extend(progress.map(told));
-        }
-        is_ours
-    }
-
-    /// Does what is to be done; `measure` makes the lines that are the daemon's own.
-    pub fn turn(&mut self, server: &Server, log: &Logger, measure: impl Fn() -> Vec<String>) {
-        if self.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+    fn turn(&mut self, server: &Server, log: &Logger, measure: &impl Fn() -> Vec<String>) {
+        if self.clock.has_come(self.reporter.next_deadline()) {
             self.happened.push_back(Input::Tick);
         }
         while let Some(input) = self.happened.pop_front() {
-            for output in self.reporter.handle(self.start.elapsed(), input) {
-                let answer = self.carry_out(output, server, log, &measure);
+            for output in self.reporter.handle(self.clock.now().monotonic, input) {
+                let answer = match output {
+                    Output::Database(what) => {
+                        self.lines.carry_out(what, server.registry()).map(Input::Database)
+                    }
+                    Output::Measure => Some(Input::Lines(self.measured(log, measure))),
+                    Output::Log(notice) => {
+                        log.log(notice.level().into(), notice);
+                        None
+                    }
+                };
                 self.happened.extend(answer);
             }
         }
     }
 
-    fn carry_out(
-        &mut self,
-        output: Output,
-        server: &Server,
-        log: &Logger,
-        measure: &impl Fn() -> Vec<String>,
-    ) -> Option<Input> {
-        match output {
-            Output::Database(ToDatabase::Connect) => {
-                let begun = self.lines.connect(server.registry());
-                begun.err().map(|error| Input::Database(FromDatabase::Closed(error.to_string())))
-            }
-            Output::Database(ToDatabase::Write(text)) => self.lines.write(text.as_bytes()).map(told),
-            Output::Database(ToDatabase::Close) => {
-                self.lines.close();
-                None
-            }
-            Output::Measure => {
-                let mut lines = self.own().unwrap_or_else(|error| {
-                    log.warning(format_args!("the own process cannot be measured: {error}"));
-                    Vec::new()
-                });
-                lines.extend(measure());
-                Some(Input::Lines(lines))
-            }
-            Output::Log(notice) => {
-                log.log(notice.level().into(), notice);
-                None
-            }
-        }
+    /// The lines of this process and of what the daemon has.
+    fn measured(&self, log: &Logger, measure: &impl Fn() -> Vec<String>) -> Vec<String> {
+        let mut lines = self.own().unwrap_or_else(|error| {
+            log.warning(format_args!("the own process cannot be measured: {error}"));
+            Vec::new()
+        });
+        lines.extend(measure());
+        lines
     }
 
     /// What this process has used.
@@ -158,12 +170,4 @@ impl Report {
         let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
         Ok(of_process(self.vm, &usage, started(now, since_boot, usage.start, self.units), now))
     }
-}
-
-fn told(progress: Progress) -> Input {
-    Input::Database(match progress {
-        Progress::Connected => FromDatabase::Connected,
-        Progress::Written(octets) => FromDatabase::Written(octets),
-        Progress::Closed(error) => FromDatabase::Closed(error.to_string()),
-    })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use albatross_core::certificate::{Root, pem};
 use albatross_core::issue::KeyPair;
-use albatross_e2e::{Failure, Host, Pki, Profile, Programs, eventually, processes};
+use albatross_e2e::{Failure, Host, Pki, Profile, Programs, eventually, processes, raw};
 use albatross_proto::frame;
 use ring::rand::SystemRandom;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -332,11 +332,7 @@ fn connect(port: u16) -> Result<TcpStream, Failure> {
 }
 
 fn read_frame(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
-    let mut header = [0; frame::HEADER_LENGTH];
-    from.read_exact(&mut header)?;
-    let mut payload = vec![0; usize::try_from(u32::from_be_bytes(header)).map_err(std::io::Error::other)?];
-    from.read_exact(&mut payload)?;
-    Ok(payload)
+    raw::read_frame(from)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
 }
 
 /// The time for which a process was on a processor.

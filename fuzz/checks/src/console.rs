@@ -1,37 +1,16 @@
 //! Sequences of inputs to the machine of the console daemon.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use albatross_core::console::{Console, FifoId, Input, Output};
-use albatross_core::machine::{ClientId, Now};
+use albatross_core::machine::ClientId;
 use albatross_proto::command::History;
-use albatross_proto::frame::{FrameReader, MAX_MESSAGE};
-use albatross_proto::{Command, ConsoleCommand, Header, Int, Name, Payload, Time, Wire};
+use albatross_proto::{Command, ConsoleCommand, Header, Int, Name, Payload, Wire};
 
-/// What is left of the bytes that say what happens.
-struct Script<'a>(&'a [u8]);
+use crate::script::{Script, at, each_message};
 
-impl<'a> Script<'a> {
-    fn octet(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn octets(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(self.octet()?).min(self.0.len());
-        let (octets, rest) = self.0.split_at(length);
-        self.0 = rest;
-        Some(octets)
-    }
-
-    fn name(&mut self) -> Option<Name> {
-        const NAMES: [&str; 5] = [":a", "a:b", "a:c", "a:b:c", "a:"];
-        let index = usize::from(self.octet()?) % NAMES.len();
-        Some(NAMES[index].parse().unwrap())
-    }
-}
+/// Few names, so that they meet.
+const NAMES: [&str; 5] = [":a", "a:b", "a:c", "a:b:c", "a:"];
 
 /// Runs the machine as the bytes say; whatever happens in whatever order, it sends nothing to who is gone,
 /// and every message that it sends can be read.
@@ -57,7 +36,7 @@ struct Host<'a> {
     gone: BTreeSet<ClientId>,
     /// Those that the machine asked for and that were not closed.
     fifos: Vec<FifoId>,
-    millis: u32,
+    millis: u64,
 }
 
 impl Host<'_> {
@@ -67,7 +46,7 @@ impl Host<'_> {
         let client = ClientId(usize::from(self.script.octet()? % 6));
         let fifo = usize::from(self.script.octet()?);
         let fifo = self.fifos.get(fifo % self.fifos.len().max(1)).copied().unwrap_or(FifoId(1000));
-        self.millis += u32::from(self.script.octet()?);
+        self.millis += u64::from(self.script.octet()?);
         let command = |command: ConsoleCommand, name: Name| {
             Wire::new(Header::new(1, name), Payload::Command(Command::Console(command))).encode().unwrap()
         };
@@ -75,16 +54,16 @@ impl Host<'_> {
         let input = match kind % 9 {
             0 => {
                 let limit = Int::from(i32::from(self.script.octet()?) - 1);
-                frame = command(ConsoleCommand::Add(limit), self.script.name()?);
+                frame = command(ConsoleCommand::Add(limit), self.script.name(&NAMES)?);
                 Input::Frame(client, &frame)
             }
             1 => {
                 let count = History::Count(Int::from(i32::from(self.script.octet()?) - 1));
-                frame = command(ConsoleCommand::Subscribe(count), self.script.name()?);
+                frame = command(ConsoleCommand::Subscribe(count), self.script.name(&NAMES)?);
                 Input::Frame(client, &frame)
             }
             2 => {
-                frame = command(ConsoleCommand::ListInactive, self.script.name()?);
+                frame = command(ConsoleCommand::ListInactive, self.script.name(&NAMES)?);
                 Input::Frame(client, &frame)
             }
             3 => Input::Frame(client, self.script.octets()?),
@@ -106,11 +85,7 @@ impl Host<'_> {
             Input::FifoClosed(closed) => self.fifos.retain(|fifo| *fifo != closed),
             _ => {}
         }
-        let now = Now {
-            monotonic: Duration::from_millis(u64::from(self.millis)),
-            wall: Time::from_unix_millis(i64::from(self.millis)).unwrap(),
-        };
-        for output in self.machine.handle(now, input) {
+        for output in self.machine.handle(at(self.millis), input) {
             match output {
                 Output::Send { to, frames } => self.sent(&to, &frames),
                 Output::Close(client) => drop(self.gone.insert(client)),
@@ -138,13 +113,6 @@ impl Host<'_> {
         for client in to {
             assert!(!self.gone.contains(client), "sent to who is gone");
         }
-        let mut rest = frames;
-        let mut reader = FrameReader::new(MAX_MESSAGE);
-        while !rest.is_empty() {
-            if let Some(frame) = reader.read(&mut rest).expect("a short frame") {
-                Wire::decode(&frame).expect("a message that can be read");
-            }
-        }
-        assert!(!reader.is_partial(), "half a frame");
+        each_message(frames, |_| ());
     }
 }

@@ -1,46 +1,20 @@
 //! Sequences of inputs to the machine of the log daemon, and to what writes to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use albatross_core::eventlog::{Chain, LINK, Log, Reader};
 use albatross_core::log::{
     EventLog, FileId, Input, MAX_UNANSWERED, MAX_WAITING, Opened, Output, Sender, SenderOutput,
 };
-use albatross_core::machine::{ClientId, Now};
+use albatross_core::machine::ClientId;
 use albatross_proto::command::History;
-use albatross_proto::frame::{FrameReader, MAX_MESSAGE};
 use albatross_proto::log::{Event, LogCommand, LogEntry};
 use albatross_proto::{Command, Data, Header, Int, Name, Payload, Success, Time, Wire};
 
-/// What is left of the bytes that say what happens.
-struct Script<'a>(&'a [u8]);
+use crate::script::{Script, at, each_message};
 
-impl<'a> Script<'a> {
-    fn octet(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn octets(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(self.octet()?).min(self.0.len());
-        let (octets, rest) = self.0.split_at(length);
-        self.0 = rest;
-        Some(octets)
-    }
-
-    fn name(&mut self) -> Option<Name> {
-        const NAMES: [&str; 6] = [":a", "a:b", "a:c", "a:b:c", "a:", ":"];
-        let index = usize::from(self.octet()?) % NAMES.len();
-        Some(NAMES[index].parse().unwrap())
-    }
-}
-
-fn at(millis: u64) -> Now {
-    let wall = Time::from_unix_millis(i64::try_from(millis).unwrap()).unwrap();
-    Now { monotonic: Duration::from_millis(millis), wall }
-}
+/// Few names, so that they meet.
+const NAMES: [&str; 6] = [":a", "a:b", "a:c", "a:b:c", "a:", ":"];
 
 fn message(number: i64, name: Name, payload: Payload<'_>) -> Vec<u8> {
     Wire::new(Header::new(number, name), payload).encode().unwrap()
@@ -103,7 +77,7 @@ impl Host<'_> {
                 let timestamp = Time::from_unix(i64::from(self.script.octet()?), 0).unwrap();
                 let event = Event::UnikernelStarted(Int::new(self.next).unwrap());
                 let data = Payload::Data(Data::Log(LogEntry { timestamp, event }));
-                frame = message(self.next, self.script.name()?, data);
+                frame = message(self.next, self.script.name(&NAMES)?, data);
                 Input::Frame(client, &frame)
             }
             3 => {
@@ -112,7 +86,7 @@ impl Host<'_> {
                     0 => History::Count(Int::new(number / 2 - 1).unwrap()),
                     _ => History::Since(Time::from_unix(number, 0).unwrap()),
                 };
-                let name = self.script.name()?;
+                let name = self.script.name(&NAMES)?;
                 self.subscribers.insert(client, name.clone());
                 frame = message(0, name, Payload::Command(Command::Log(LogCommand(history))));
                 Input::Frame(client, &frame)
@@ -180,29 +154,22 @@ impl Host<'_> {
     }
 
     fn sent(&mut self, client: ClientId, frames: &[u8]) {
-        let mut rest = frames;
-        let mut reader = FrameReader::new(MAX_MESSAGE);
-        while !rest.is_empty() {
-            let Some(frame) = reader.read(&mut rest).expect("a short frame") else { continue };
-            let Wire { header, payload } = Wire::decode(&frame).expect("a message that can be read");
-            match payload {
-                Payload::Success(Success::Empty) if header.sequence > 0 => {
-                    self.acknowledged.insert(header.sequence);
-                }
-                // Answers go to whoever sent the event; the driver knows whether he is there.
-                Payload::Data(Data::Log(_)) => {
-                    assert!(!self.gone.contains(&client), "sent to who is gone");
-                    let asked = self.subscribers.get(&client).expect("somebody who subscribed");
-                    let sees = match asked.label() {
-                        Some(_) => *asked == header.name,
-                        None => header.name.path().is_within(asked.path()),
-                    };
-                    assert!(sees, "{} is shown to who asked for {asked}", header.name);
-                }
-                _ => {}
+        each_message(frames, |Wire { header, payload }| match payload {
+            Payload::Success(Success::Empty) if header.sequence > 0 => {
+                self.acknowledged.insert(header.sequence);
             }
-        }
-        assert!(!reader.is_partial(), "half a frame");
+            // Answers go to whoever sent the event; the driver knows whether he is there.
+            Payload::Data(Data::Log(_)) => {
+                assert!(!self.gone.contains(&client), "sent to who is gone");
+                let asked = self.subscribers.get(&client).expect("somebody who subscribed");
+                let sees = match asked.label() {
+                    Some(_) => *asked == header.name,
+                    None => header.name.path().is_within(asked.path()),
+                };
+                assert!(sees, "{} is shown to who asked for {asked}", header.name);
+            }
+            _ => {}
+        });
     }
 }
 

@@ -27,6 +27,7 @@ mod large;
 #[path = "../../../albatross-proto/tests/second/mutate.rs"]
 mod mutate;
 pub mod mutated;
+mod script;
 mod statistics;
 mod text;
 

@@ -4,45 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use albatross_core::influx::{self, Forwarder};
-use albatross_core::machine::{ClientId, Now};
+use albatross_core::machine::ClientId;
 use albatross_core::metrics::{self, Exporter};
 use albatross_core::stats::process::{Units, Usage};
 use albatross_core::stats::{Gathered, Input, Output, Stats, WatchId};
-use albatross_proto::frame::{FrameReader, MAX_MESSAGE};
-use albatross_proto::{Command, Header, Int, Name, Payload, StatisticsCommand, Success, Time, Wire};
+use albatross_proto::{Command, Header, Int, Name, Payload, StatisticsCommand, Success, Wire};
+
+use crate::script::{Script, at, each_message};
 
 const UNITS: Units = Units { ticks: 100, page: 4096 };
 
-/// What is left of the bytes that say what happens.
-struct Script<'a>(&'a [u8]);
-
-impl<'a> Script<'a> {
-    fn octet(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn octets(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(self.octet()?).min(self.0.len());
-        let (octets, rest) = self.0.split_at(length);
-        self.0 = rest;
-        Some(octets)
-    }
-
-    fn name(&mut self) -> Option<Name> {
-        const NAMES: [&str; 5] = [":a", "a:b", "a:c", "a:b:c", "a:"];
-        let index = usize::from(self.octet()?) % NAMES.len();
-        Some(NAMES[index].parse().unwrap())
-    }
-}
-
-fn now(millis: u32) -> Now {
-    Now {
-        monotonic: Duration::from_millis(u64::from(millis)),
-        wall: Time::from_unix_millis(i64::from(millis)).unwrap(),
-    }
-}
+/// Few names, so that they meet.
+const NAMES: [&str; 5] = [":a", "a:b", "a:c", "a:b:c", "a:"];
 
 /// Runs the machine as the bytes say; whatever happens in whatever order, it sends nothing to who is gone, every
 /// message that it sends can be read, and it watches each process until it says otherwise.
@@ -68,7 +41,7 @@ struct Host<'a> {
     gone: BTreeSet<ClientId>,
     /// What is watched, and how many taps each has.
     watched: BTreeMap<WatchId, usize>,
-    millis: u32,
+    millis: u64,
 }
 
 impl Host<'_> {
@@ -76,7 +49,7 @@ impl Host<'_> {
     fn step(&mut self) -> Option<()> {
         let kind = self.script.octet()?;
         let client = ClientId(usize::from(self.script.octet()? % 6));
-        self.millis += u32::from(self.script.octet()?) * 16;
+        self.millis += u64::from(self.script.octet()?) * 16;
         let wire = |payload, name: Name| Wire::new(Header::new(1, name), payload).encode().unwrap();
         let command = |command| Payload::Command(Command::Statistics(command));
         let frame = match kind % 8 {
@@ -84,10 +57,10 @@ impl Host<'_> {
                 let pid = Int::from(i32::from(self.script.octet()?) - 1);
                 let network = vec![("net".into(), "tap0".into()); usize::from(self.script.octet()? % 4)];
                 let add = StatisticsCommand::Add { vmmdev: "".into(), pid, network };
-                wire(command(add), self.script.name()?)
+                wire(command(add), self.script.name(&NAMES)?)
             }
-            1 => wire(command(StatisticsCommand::Subscribe), self.script.name()?),
-            2 => wire(command(StatisticsCommand::Remove), self.script.name()?),
+            1 => wire(command(StatisticsCommand::Subscribe), self.script.name(&NAMES)?),
+            2 => wire(command(StatisticsCommand::Remove), self.script.name(&NAMES)?),
             3 => wire(Payload::Success(Success::Empty), Name::root()),
             4 => self.script.octets()?.to_vec(),
             kind => {
@@ -111,7 +84,7 @@ impl Host<'_> {
             Input::Closed(client) => drop(self.gone.insert(client)),
             _ => {}
         }
-        for output in self.machine.handle(now(self.millis), input) {
+        for output in self.machine.handle(at(self.millis), input) {
             match output {
                 Output::Send { to, frames } => self.sent(&to, &frames),
                 Output::Close(client) => drop(self.gone.insert(client)),
@@ -147,13 +120,7 @@ impl Host<'_> {
         for client in to {
             assert!(!self.gone.contains(client), "sent to who is gone");
         }
-        let (mut rest, mut reader) = (frames, FrameReader::new(MAX_MESSAGE));
-        while !rest.is_empty() {
-            if let Some(frame) = reader.read(&mut rest).expect("a short frame") {
-                Wire::decode(&frame).expect("a message that can be read");
-            }
-        }
-        assert!(!reader.is_partial(), "half a frame");
+        each_message(frames, |_| ());
     }
 }
 
@@ -182,7 +149,7 @@ pub fn shown(bytes: &[u8]) -> bool {
         influx::Input::StatisticsFrame(&subscribed),
         influx::Input::StatisticsFrame(message),
     ] {
-        for output in forwarder.handle(now(0), input) {
+        for output in forwarder.handle(at(0), input) {
             if let influx::Output::Database(influx::ToDatabase::Write(text)) = output {
                 lines = Some(text);
             }
@@ -209,7 +176,7 @@ pub fn shown(bytes: &[u8]) -> bool {
         metrics::Input::Connected(ClientId(2)),
         metrics::Input::Octets(ClientId(2), b"GET /metrics HTTP/1.1\n\n"),
     ]) {
-        for output in exporter.handle(now(0), input) {
+        for output in exporter.handle(at(0), input) {
             if let metrics::Output::Answer(client, octets) = output {
                 answers.push((client, String::from_utf8(octets).expect("text")));
             }

@@ -1,20 +1,18 @@
-//! What a file can be, and finding out which.
+//! Finding out what a file is, and showing it.
 
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 
-use albatross_core::certificate::pem::{self, PemError};
-use albatross_core::certificate::{Certificate, CertificateError};
-use albatross_core::eventlog::{self, Log, LogError};
-use albatross_core::issue::{IssueError, Request};
-use albatross_core::journal::{self, Entries, JournalError};
-use albatross_core::revocation::{ListError, MAX_LIST_SIZE, PEM_LABEL, RevocationList};
+use albatross_core::certificate::{Certificate, pem};
+use albatross_core::eventlog::{self, Log};
+use albatross_core::issue::Request;
+use albatross_core::journal::{self, Entries};
+use albatross_core::revocation::{MAX_LIST_SIZE, RevocationList};
 use albatross_proto::frame::MAX_ENCODED;
 use albatross_proto::state::{Record, State};
-use albatross_proto::{Command, DecodeError, Wire, extension};
+use albatross_proto::{Command, Wire, extension};
 
-use super::frames::{Frames, FramesError};
+use super::frames::Frames;
+use super::kind::{Kind, NotRecognised, Refusal};
 use super::signed;
 use crate::schema::{
     Writer, write_extension, write_journal, write_log, write_record, write_state, write_wire,
@@ -59,134 +57,6 @@ pub enum Document<'a> {
     },
 }
 
-/// What a file can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Kind {
-    /// One or several frames.
-    Frames,
-    /// A message without a frame.
-    Message,
-    /// The value of the certificate extension.
-    Extension,
-    /// A certificate, or several as PEM.
-    Certificate,
-    /// A request for a certificate.
-    Request,
-    /// A list of revoked certificates.
-    RevocationList,
-    /// A state file.
-    State,
-    /// Our own record.
-    Record,
-    /// The file that it is kept in.
-    Journal,
-    /// A file of the event log.
-    Log,
-}
-
-/// No kind has this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownKind;
-
-/// Octets that are none of these, and why.
-#[derive(Debug)]
-pub struct NotRecognised {
-    attempts: Vec<(Kind, Refusal)>,
-    is_json: bool,
-}
-
-/// Why octets are not of a kind.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Not frames.
-    Frames(FramesError),
-    /// Not a value of the protocol.
-    Decode(DecodeError),
-    /// Not a certificate.
-    Certificate(CertificateError),
-    /// Not a request.
-    Request(IssueError),
-    /// Not a list of revoked certificates.
-    RevocationList(ListError),
-    /// Not the file of a record.
-    Journal(JournalError),
-    /// Not a file of the event log.
-    Log(LogError),
-    /// PEM with something wrong about it.
-    Pem(PemError),
-    /// PEM in which there is none of the kind.
-    NotInPem,
-    /// PEM of more blocks than are looked at.
-    TooManyBlocks {
-        /// How many are.
-        limit: usize,
-    },
-}
-
-impl Kind {
-    /// All kinds, in the order in which they are tried.
-    pub const ALL: [Self; 10] = [
-        Self::Frames,
-        Self::Message,
-        Self::Extension,
-        Self::State,
-        Self::Record,
-        Self::Certificate,
-        Self::Request,
-        Self::RevocationList,
-        Self::Journal,
-        Self::Log,
-    ];
-
-    /// Its name on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Frames => "frames",
-            Self::Message => "message",
-            Self::Extension => "extension",
-            Self::Certificate => "certificate",
-            Self::Request => "request",
-            Self::RevocationList => "crl",
-            Self::State => "state",
-            Self::Record => "record",
-            Self::Journal => "record-file",
-            Self::Log => "log",
-        }
-    }
-
-    /// The kind that a block of PEM says it is.
-    fn of_label(label: &str) -> Option<Self> {
-        match label {
-            pem::CERTIFICATE | "X509 CERTIFICATE" => Some(Self::Certificate),
-            pem::REQUEST | "NEW CERTIFICATE REQUEST" => Some(Self::Request),
-            PEM_LABEL => Some(Self::RevocationList),
-            _ => None,
-        }
-    }
-
-    fn decode(self, octets: &[u8]) -> Result<Document<'_>, Refusal> {
-        Ok(match self {
-            Self::Frames => Document::Frames(Frames::read(octets).map_err(Refusal::Frames)?),
-            Self::Message => Document::Message(Wire::decode(octets).map_err(Refusal::Decode)?),
-            Self::Extension => Document::Extension(extension::decode(octets).map_err(Refusal::Decode)?),
-            Self::State => Document::State(State::decode(octets).map_err(Refusal::Decode)?),
-            Self::Record => Document::Record(Record::decode(octets).map_err(Refusal::Decode)?),
-            Self::Journal => Document::Journal(journal::read_entries(octets).map_err(Refusal::Journal)?),
-            Self::Log => Document::Log(Log::read(octets).map_err(Refusal::Log)?),
-            Self::Certificate => {
-                Document::Certificate(Certificate::from_der(octets).map_err(Refusal::Certificate)?)
-            }
-            Self::Request => Document::Request(Request::from_der(octets).map_err(Refusal::Request)?),
-            Self::RevocationList => Document::RevocationList(
-                RevocationList::from_der(octets, MAX_LIST_SIZE).map_err(Refusal::RevocationList)?,
-            ),
-        })
-    }
-}
-
 /// Finds out what `octets` are: one document, or those of a PEM text. With `kind` they are that or nothing.
 ///
 /// # Errors
@@ -200,7 +70,7 @@ pub fn recognise(octets: &[u8], kind: Option<Kind>) -> Result<Vec<Document<'_>>,
         _ => None,
     });
     for candidate in Kind::ALL.into_iter().filter(|candidate| kind.is_none_or(|kind| kind == *candidate)) {
-        match candidate.decode(octets) {
+        match decode(candidate, octets) {
             Ok(document) => return Ok(vec![document]),
             Err(refusal) => attempts.push((candidate, refusal)),
         }
@@ -211,6 +81,25 @@ pub fn recognise(octets: &[u8], kind: Option<Kind>) -> Result<Vec<Document<'_>>,
     }
     let is_json = matches!(octets.trim_ascii_start().first(), Some(b'{'));
     Err(NotRecognised { attempts, is_json })
+}
+
+fn decode(kind: Kind, octets: &[u8]) -> Result<Document<'_>, Refusal> {
+    Ok(match kind {
+        Kind::Frames => Document::Frames(Frames::read(octets).map_err(Refusal::Frames)?),
+        Kind::Message => Document::Message(Wire::decode(octets).map_err(Refusal::Decode)?),
+        Kind::Extension => Document::Extension(extension::decode(octets).map_err(Refusal::Decode)?),
+        Kind::State => Document::State(State::decode(octets).map_err(Refusal::Decode)?),
+        Kind::Record => Document::Record(Record::decode(octets).map_err(Refusal::Decode)?),
+        Kind::Journal => Document::Journal(journal::read_entries(octets).map_err(Refusal::Journal)?),
+        Kind::Log => Document::Log(Log::read(octets).map_err(Refusal::Log)?),
+        Kind::Certificate => {
+            Document::Certificate(Certificate::from_der(octets).map_err(Refusal::Certificate)?)
+        }
+        Kind::Request => Document::Request(Request::from_der(octets).map_err(Refusal::Request)?),
+        Kind::RevocationList => Document::RevocationList(
+            RevocationList::from_der(octets, MAX_LIST_SIZE).map_err(Refusal::RevocationList)?,
+        ),
+    })
 }
 
 /// Whether this is text with a line that begins a block.
@@ -231,7 +120,7 @@ fn from_pem(text: &[u8], kind: Option<Kind>) -> Result<Vec<Document<'static>>, N
         let found = Kind::of_label(&block.label);
         match found {
             Some(found) if kind.is_none_or(|kind| kind == found) => {
-                let document = signed::owned(found, block.der.to_vec());
+                let document = owned(found, block.der.to_vec());
                 documents.push(document.map_err(|refusal| refused(found, refusal))?);
             }
             _ if kind.is_none() => {
@@ -241,6 +130,21 @@ fn from_pem(text: &[u8], kind: Option<Kind>) -> Result<Vec<Document<'static>>, N
         }
     }
     if documents.is_empty() { Err(refused(wanted, Refusal::NotInPem)) } else { Ok(documents) }
+}
+
+/// A document with octets of its own.
+fn owned(kind: Kind, der: Vec<u8>) -> Result<Document<'static>, Refusal> {
+    match kind {
+        Kind::Request => {
+            let request = Request::from_der(&der).map_err(Refusal::Request)?;
+            Ok(Document::Request(request.into_owned()))
+        }
+        Kind::RevocationList => {
+            let list = RevocationList::from_vec(der, MAX_LIST_SIZE).map_err(Refusal::RevocationList)?;
+            Ok(Document::RevocationList(list))
+        }
+        _ => Certificate::from_vec(der).map(Document::Certificate).map_err(Refusal::Certificate),
+    }
 }
 
 impl Document<'_> {
@@ -299,91 +203,5 @@ impl Document<'_> {
             }
         }
         writer.end()
-    }
-}
-
-impl NotRecognised {
-    /// Why the octets are not of each kind that was tried.
-    pub fn attempts(&self) -> impl Iterator<Item = (Kind, &Refusal)> {
-        self.attempts.iter().map(|(kind, refusal)| (*kind, refusal))
-    }
-}
-
-impl FromStr for Kind {
-    type Err = UnknownKind;
-
-    fn from_str(text: &str) -> Result<Self, UnknownKind> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(UnknownKind)
-    }
-}
-
-impl fmt::Display for UnknownKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the kinds are ")?;
-        for (index, kind) in Kind::ALL.into_iter().enumerate() {
-            write!(f, "{}{}", if index > 0 { ", " } else { "" }, kind.name())?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for UnknownKind {}
-
-impl fmt::Display for NotRecognised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_json {
-            f.write_str("this looks like JSON, which --encode reads; ")?;
-        }
-        if self.attempts.len() > 1 {
-            f.write_str("nothing that is known here: ")?;
-        }
-        for (index, (kind, refusal)) in self.attempts.iter().enumerate() {
-            write!(f, "{}as {}: {refusal}", if index > 0 { "; " } else { "" }, kind.name())?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for NotRecognised {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self.attempts.as_slice() {
-            [(_, only)] => Some(only),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Frames(error) => error.fmt(f),
-            Self::Decode(error) => error.fmt(f),
-            Self::Certificate(error) => error.fmt(f),
-            Self::Request(error) => error.fmt(f),
-            Self::RevocationList(error) => error.fmt(f),
-            Self::Journal(error) => error.fmt(f),
-            Self::Log(error) => error.fmt(f),
-            Self::Pem(error) => error.fmt(f),
-            Self::NotInPem => f.write_str("there is none in this PEM text"),
-            Self::TooManyBlocks { limit } => {
-                write!(f, "more than the {limit} blocks that are looked at in a PEM text")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Refusal {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Frames(error) => Some(error),
-            Self::Decode(error) => Some(error),
-            Self::Certificate(error) => Some(error),
-            Self::Request(error) => Some(error),
-            Self::RevocationList(error) => Some(error),
-            Self::Journal(error) => Some(error),
-            Self::Log(error) => Some(error),
-            Self::Pem(error) => Some(error),
-            Self::NotInPem | Self::TooManyBlocks { .. } => None,
-        }
     }
 }

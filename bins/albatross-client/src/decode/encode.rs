@@ -8,7 +8,8 @@ use albatross_core::revocation::PEM_LABEL;
 use albatross_proto::{EncodeError, extension, frame};
 use serde_json::Value;
 
-use super::document::{Document, Kind, recognise};
+use super::document::{Document, recognise};
+use super::kind::Kind;
 use crate::schema::{self, JsonError, Object, Problem, Style, Writer, bytes};
 
 /// Why JSON does not become octets.

@@ -4,27 +4,11 @@ use std::io;
 
 use albatross_core::certificate::{Certificate, PublicKey, PublicKeyAlgorithm};
 use albatross_core::issue::{Profile, Request};
-use albatross_core::revocation::{MAX_LIST_SIZE, RevocationList};
+use albatross_core::revocation::RevocationList;
 use albatross_proto::extension;
 
-use super::document::{Document, Kind, Refusal};
 use super::name;
 use crate::schema::{Fields, Slot, write_command};
-
-/// A document with octets of its own.
-pub(super) fn owned(kind: Kind, der: Vec<u8>) -> Result<Document<'static>, Refusal> {
-    match kind {
-        Kind::Request => {
-            let request = Request::from_der(&der).map_err(Refusal::Request)?;
-            Ok(Document::Request(request.into_owned()))
-        }
-        Kind::RevocationList => {
-            let list = RevocationList::from_vec(der, MAX_LIST_SIZE).map_err(Refusal::RevocationList)?;
-            Ok(Document::RevocationList(list))
-        }
-        _ => Certificate::from_vec(der).map(Document::Certificate).map_err(Refusal::Certificate),
-    }
-}
 
 /// Writes what a certificate says.
 pub(super) fn write_certificate(slot: Slot<'_, '_>, certificate: &Certificate<'_>) -> io::Result<()> {

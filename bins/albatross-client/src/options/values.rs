@@ -1,5 +1,6 @@
 //! The values of options: what they may be, and what is said where they are something else.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,6 +59,11 @@ impl CompressionLevel {
     pub(crate) const fn get(self) -> u8 {
         self.0
     }
+}
+
+/// Cpu 0 where none is given.
+pub(crate) fn cpu_set(ids: &[Int]) -> BTreeSet<Int> {
+    if ids.is_empty() { BTreeSet::from([Int::ZERO]) } else { ids.iter().copied().collect() }
 }
 
 impl FromStr for CompressionLevel {

@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use albatross_e2e::raw;
 use albatross_proto::{Header, Payload, Wire};
 
 /// How a run of the client ended.
@@ -90,11 +91,7 @@ pub fn succeed(directory: &Path, words: &[&str]) -> Outcome {
 
 /// Reads one frame.
 pub fn read_frame(stream: &mut impl Read) -> Vec<u8> {
-    let mut header = [0; 4];
-    stream.read_exact(&mut header).unwrap();
-    let mut frame = vec![0; usize::try_from(u32::from_be_bytes(header)).unwrap()];
-    stream.read_exact(&mut frame).unwrap();
-    frame
+    raw::read_frame(stream).unwrap().expect("a frame")
 }
 
 /// Writes one frame.
@@ -105,15 +102,6 @@ pub fn write_frame(stream: &mut impl Write, payload: &[u8]) {
 /// Answers `header` with `payload`.
 pub fn reply(stream: &mut impl Write, header: &Header, payload: Payload<'_>) {
     write_frame(stream, &Wire::new(header.clone(), payload).encode().unwrap());
-}
-
-/// Whether openssl is there; says so where it is not.
-pub fn has_openssl() -> bool {
-    let there = Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success());
-    if !there {
-        eprintln!("skipped: openssl is not installed");
-    }
-    there
 }
 
 /// Runs openssl, which must succeed, and returns what it printed.

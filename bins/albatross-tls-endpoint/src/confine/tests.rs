@@ -2,54 +2,25 @@
 //! gives up. The test runs itself once more for that, and is told by a variable what to try.
 #![allow(unsafe_code, reason = "what is tried is not what a program does")]
 
-use std::env;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use albatross_driver::logging::{Color, Level, Logger};
+use albatross_e2e::attempt::{self, End};
 use nix::libc;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getppid};
 
 use super::*;
 
-/// What a process is to try, and where.
-const ATTEMPT: &str = "ALBATROSS_TEST_ATTEMPT";
-const PLACE: &str = "ALBATROSS_TEST_PLACE";
-
-/// How an attempt ends.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    Worked,
-    Refused,
-    Killed,
-}
-
-impl End {
-    fn of(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(WORKED), _) => Self::Worked,
-            (Some(REFUSED), _) => Self::Refused,
-            (_, Some(libc::SIGSYS)) => Self::Killed,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-const WORKED: i32 = 40;
-const REFUSED: i32 = 41;
-
 /// Makes one attempt. `inside` says whether it is confined before.
 fn attempt(what: &str, place: &Path, lists: bool, inside: bool) -> End {
-    let name = "confine::tests::whoever_takes_it_over_gets_nowhere";
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture"]).env(ATTEMPT, format!("{what} {lists} {inside}"));
-    End::of(command.env(PLACE, place).output().unwrap().status)
+    let test = "confine::tests::whoever_takes_it_over_gets_nowhere";
+    attempt::make(test, &format!("{what} {lists} {inside}"), place).unwrap()
 }
 
 fn make_attempt(words: &str, place: PathBuf) -> ! {
@@ -101,13 +72,13 @@ fn make_attempt(words: &str, place: PathBuf) -> ! {
     };
     // Not by way of the test's end, which may want what is not there any more.
     // SAFETY: ends the process.
-    unsafe { libc::_exit(if worked { WORKED } else { REFUSED }) }
+    unsafe { libc::_exit(attempt::code(worked)) }
 }
 
 #[test]
 fn whoever_takes_it_over_gets_nowhere() {
-    if let Some(words) = env::var_os(ATTEMPT) {
-        make_attempt(words.to_str().unwrap(), env::var_os(PLACE).unwrap_or_default().into());
+    if let Some((words, place)) = attempt::wanted() {
+        make_attempt(&words, place);
     }
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use albatross_core::certificate::{Certificate, Root, pem};
 use albatross_core::issue::KeyPair;
+use albatross_e2e::{processes, raw};
 use albatross_proto::{Command, Header, Payload, Success, Text, Wire, frame};
 use ring::rand::SystemRandom;
 use rustls::{ClientConnection, StreamOwned};
@@ -122,20 +123,17 @@ impl Endpoint {
         client_over(self.connect(), chain, key, server_ca)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
     }
 
     /// A number of `/proc/PID/status`, in KiB.
     pub fn status_kib(&self, field: &str) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        usize::try_from(processes::status(self.pid(), field).unwrap()).unwrap()
     }
 
     pub fn terminate(mut self) -> Option<i32> {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        processes::signal(self.pid(), nix::sys::signal::Signal::SIGTERM);
         self.child.wait().unwrap().code()
     }
 }
@@ -300,20 +298,7 @@ pub fn ok(text: &str) -> Payload<'static> {
 }
 
 pub fn read_frame(from: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut header = [0; 4];
-    from.read_exact(&mut header)?;
-    let mut payload = vec![0; usize::try_from(u32::from_be_bytes(header)).unwrap()];
-    from.read_exact(&mut payload)?;
-    Ok(payload)
-}
-
-/// Whether openssl is there; a notice where it is not.
-pub fn has_openssl() -> bool {
-    let found = Process::new("openssl").arg("version").output().is_ok();
-    if !found {
-        println!("skipped: openssl is not installed");
-    }
-    found
+    raw::read_frame(from)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 /// What `openssl s_client` says when it connects with these arguments and sends nothing.

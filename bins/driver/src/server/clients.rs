@@ -9,10 +9,8 @@ use libc::uid_t;
 use mio::net::UnixStream;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::{
-    CloseReason, ConnectionError, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, Part, STEP,
-};
-use crate::connection::{Connection, QueueFull};
+use super::{CloseReason, ConnectionId, Event, KEPT_SILENT, MAX_CLIENTS, PATIENCE, Part, STEP};
+use crate::connection::{Connection, ConnectionError, QueueFull};
 use crate::timer::Timers;
 
 #[derive(Debug)]
@@ -106,12 +104,6 @@ impl Clients {
 
     pub(super) fn is_open(&self, id: usize) -> bool {
         self.all.get(&id).is_some_and(|client| !client.closing)
-    }
-
-    pub(super) fn set_limit(&mut self, id: usize, limit: usize) {
-        if let Some(client) = self.all.get_mut(&id) {
-            client.connection.set_limit(limit);
-        }
     }
 
     /// Whether one more can be accepted, perhaps in place of a silent one.

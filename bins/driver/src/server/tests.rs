@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use albatross_proto::frame;
 
 use super::*;
+use crate::connection::ConnectionError;
 use crate::listener;
 use crate::logging::{Color, Level, Logger};
 
