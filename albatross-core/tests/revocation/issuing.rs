@@ -5,10 +5,10 @@ use albatross_core::issue::{
     Database, DatabaseError, IssueError, KeyKind, ListIssuer, ListTerms, RevokeError, Revoked, Serial,
     Validity, database_line, parse_serial,
 };
-use albatross_core::revocation::{ListNumber, Reason, RevocationError};
+use albatross_core::revocation::{ListNumber, MAX_LIST_SIZE, Reason, RevocationError};
 use albatross_proto::Time;
 
-use super::forge::altered;
+use super::forge::{Forge, UNKNOWN, altered, entry};
 use super::{Ca, list_terms, now, random, read, revoked};
 
 fn serial(octets: &[u8]) -> Serial {
@@ -104,6 +104,37 @@ fn who_may_not_make_a_list() {
     let below = ca.below("alice").revoke(None, &[]);
     let refused = issuer.issue(Some(&below), &[], &list_terms(&random())).unwrap_err();
     assert!(matches!(refused, RevokeError::Previous(RevocationError::UnknownIssuer { .. })));
+}
+
+/// What nobody would read is not made.
+#[test]
+fn a_list_grows_to_the_last_octet_that_is_read() {
+    let ca = Ca::root(KeyKind::Ed25519);
+    let issuer = ListIssuer::new(ca.certificate(), &ca.key).unwrap();
+    let random = random();
+    let renewed = |octets: usize| {
+        let long = entry(&[1], &[(UNKNOWN.to_vec(), false, vec![7; octets])]);
+        let der = Forge::new(ca.certificate()).entry(long).sign(&ca.key);
+        issuer.issue(Some(&read(&der)), &[], &list_terms(&random)).map(|list| list.der().len())
+    };
+    let octets = MAX_LIST_SIZE - 1000;
+    let most = octets + MAX_LIST_SIZE - renewed(octets).unwrap();
+    assert_eq!(renewed(most), Ok(MAX_LIST_SIZE));
+    for octets in [most + 1, most + 9] {
+        assert_eq!(renewed(octets), Err(RevokeError::TooLarge { limit: MAX_LIST_SIZE }));
+    }
+}
+
+#[test]
+fn who_makes_lists_and_how_is_shown_without_a_key() {
+    let ca = Ca::root(KeyKind::Ed25519);
+    let issuer = ListIssuer::new(ca.certificate(), &ca.key).unwrap();
+    let certificate = format!("ListIssuer {{ certificate: {:?}, .. }}", ca.certificate());
+    assert_eq!(format!("{issuer:?}"), certificate);
+    let random = random();
+    let terms = list_terms(&random);
+    let shown = format!("ListTerms {{ validity: {:?}, number: None, .. }}", terms.validity);
+    assert_eq!(format!("{terms:?}"), shown);
 }
 
 #[test]

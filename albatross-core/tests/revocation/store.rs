@@ -325,6 +325,27 @@ fn room_is_shared_by_the_cas_of_the_root() {
     assert_eq!(refused, Err(RevocationError::TooManyIssuers { limit: 1 }));
 }
 
+#[test]
+fn room_is_filled_to_the_last_octet() {
+    let Story { root, alice, .. } = Story::new();
+    let anchor = root_of(&root);
+    let chain = alice.leaf();
+    let path = path_of(&chain, &anchor);
+    let list = alice.revoke(None, &[]);
+    let size = list.der().len();
+    let store = |branch_octets, octets| {
+        RevocationStore::new(StoreLimits { branch_octets, octets, ..StoreLimits::default() })
+    };
+    let install = |mut store: RevocationStore| store.install(list.der(), Issuers::of_path(&path), now());
+    let load = |mut store: RevocationStore| store.load(list.der(), &anchor, now());
+    assert_eq!(install(store(size, size)), Ok(Installed::First));
+    assert_eq!(load(store(0, size)), Ok(Loaded::Waiting));
+    let full = RevocationError::Full { limit: size - 1 };
+    assert_eq!(install(store(size - 1, size)), Err(full.clone()));
+    assert_eq!(install(store(size, size - 1)), Err(full.clone()));
+    assert_eq!(load(store(size, size - 1)), Err(full));
+}
+
 /// A CA whose certificate was renewed has the same list; one of the same name and another key has not.
 #[test]
 fn an_issuer_is_a_subject_with_a_key() {
