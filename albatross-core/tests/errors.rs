@@ -12,7 +12,7 @@ use albatross_core::certificate::{
 use albatross_core::eventlog::LogError;
 use albatross_core::image::elf::ElfError;
 use albatross_core::image::{ImageError, InflateError, IntakeError, NoteError, SegmentError};
-use albatross_core::issue::{IssueError, KeyError, RevokeError};
+use albatross_core::issue::{DatabaseError, IssueError, KeyError, RevokeError};
 use albatross_core::journal::JournalError;
 use albatross_core::resources::{Exceeded, Unusable};
 use albatross_core::revocation::{ListErrorKind, ListNumber, RevocationError, RevocationList};
@@ -254,6 +254,12 @@ fn errors_of_revoking_are_sentences() {
             RevokeError::Unreadable(RevocationList::from_der(b"nonsense", 100).unwrap_err()),
             "the list that was made",
         ),
+    ]);
+    let text = || "0c".to_owned();
+    are_sentences(vec![
+        case(DatabaseError::Line { line: 7 }, "line 7 of the database"),
+        case(DatabaseError::NotFound { text: text() }, "\"0c\" is no name"),
+        case(DatabaseError::Ambiguous { text: text() }, "\"0c\" is the name of one certificate"),
     ]);
 }
 

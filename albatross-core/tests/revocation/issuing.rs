@@ -158,7 +158,7 @@ fn certificates_of_the_database() {
     let ca = Ca::root(KeyKind::Ed25519);
     let leaves = [ca.leaf(), ca.leaf()];
     let lines = leaves.iter().map(|leaf| database_line(&leaf[0]) + "\n");
-    let text = lines.collect::<String>() + "\r\n00ff some body\n0b 0c\n0c x\n0d ab\n";
+    let text = lines.collect::<String>() + "\r\n00ff some body\n0b 0c\n0c x\n0d ab\n0e 0e\n";
     let text = text.replace("\r\n", "\n\n");
     let database = Database::parse(&text).unwrap();
 
@@ -178,6 +178,7 @@ fn certificates_of_the_database() {
     assert_eq!(database.select("ab").unwrap()[0].serial.as_bytes(), [0x0d], "a name before a serial number");
     assert_eq!(database.select("0c"), Err(DatabaseError::Ambiguous { text: "0c".into() }));
     assert_eq!(database.select("00:0c").unwrap()[0].name, Some("x"));
+    assert_eq!(database.select("0e").unwrap()[0].serial.as_bytes(), [0x0e], "both of the same");
     for text in ["nobody", "", "abc", "00", "ab:", "a:b", "é", "1é", &"01".repeat(21)] {
         assert_eq!(database.select(text), Err(DatabaseError::NotFound { text: text.into() }));
     }
