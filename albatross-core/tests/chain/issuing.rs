@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use albatross_core::authority::Authority;
-use albatross_core::certificate::{Certificate, NothingRevoked, PublicKey, Root, pem, verify};
+use albatross_core::certificate::{
+    Certificate, ChainError, NothingRevoked, PublicKey, Root, Rule, pem, verify,
+};
 use albatross_core::issue::{
     self, IssueError, Issuer, KeyError, Profile, Request, Serial, SigningKey, Terms, Validity, database_line,
 };
@@ -89,6 +91,26 @@ fn a_name_that_would_be_two_lines_of_the_database_is_refused() {
     let request = Request::create("server\n00 other", None, &super::key(), &random).unwrap();
     let signed = Issuer::new(&above, &key).unwrap().sign(&request, &terms(&random));
     assert!(matches!(signed, Err(IssueError::ControlCharacter)));
+}
+
+/// Two CAs can have the same name.
+#[test]
+fn certificates_name_the_key_of_their_issuer() {
+    let (root, root_key) = new_root();
+    let random = random();
+    let above = [root.clone()];
+    let issuer = Issuer::new(&above, &root_key).unwrap();
+    let [alice, other] = [key(), key()].map(|key| {
+        let ca = issuer.intermediate(&label("alice"), key.public_key(), &policy(2), &terms(&random)).unwrap();
+        (key, ca)
+    });
+    let cas = [alice.1, root.clone()];
+    let issuer = Issuer::new(&cas, &alice.0).unwrap();
+    let leaf = issuer.leaf(Some(&label("hello")), key().public_key(), &info(), &terms(&random)).unwrap();
+    let root = Root::new(root).unwrap();
+    verify(&[leaf.clone(), cas[0].clone()], &root, now(), &NothingRevoked).unwrap();
+    let error = verify(&[leaf, other.1], &root, now(), &NothingRevoked).unwrap_err();
+    assert!(matches!(error, ChainError::Refused { rule: Rule::KeyIdentifier, .. }), "{error}");
 }
 
 /// Who creates by digest sends the image later, and is held to the policy all the same.

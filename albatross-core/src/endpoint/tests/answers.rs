@@ -20,6 +20,20 @@ fn what_follows_an_answer_is_not_passed_on() {
     assert_eq!(rig.failure(), NONSENSE);
 }
 
+/// A text of any length that one may think of is read; the client is told its begin.
+#[test]
+fn a_long_refusal_of_a_policy_is_cut() {
+    let mut rig = Rig::asks(destroy(), 1);
+    rig.connects();
+    rig.daemon_says(no(&"\u{e9}".repeat(30_000)));
+    let begin = "\u{e9}".repeat(512);
+    assert_eq!(rig.failure(), format!("policy of alice was not accepted: {begin}"));
+    let mut rig = Rig::asks(destroy(), 1);
+    rig.connects();
+    rig.daemon_says(no(&"x".repeat(MAX_POLICY_REPLY)));
+    assert_eq!(rig.failure(), NONSENSE);
+}
+
 #[test]
 fn a_dump_begins_with_a_success_and_has_one() {
     let piece = || Payload::Data(Data::Block(Some(Cow::Borrowed(b"content"))));
@@ -41,7 +55,7 @@ fn what_follows_the_end_of_a_stream_counts_as_unexpected() {
     rig.happens(Input::ClientData(&[0; MAX_UNEXPECTED - 10]));
     assert!(!rig.closing);
     rig.happens(Input::ClientData(&[0]));
-    assert!(rig.failure().contains("where none are expected"));
+    assert_eq!(rig.failure(), "more than 65536 octets were sent where none are expected");
 }
 
 #[test]
