@@ -227,6 +227,22 @@ fn who_is_no_issuer() {
     let issuer = Issuer::new(&above, &key).unwrap();
     let leaf = issuer.leaf(None, own.public_key(), &info(), &terms(&random)).unwrap();
     assert!(matches!(Issuer::new(&[leaf], &own).err(), Some(IssueError::NotACa { .. })));
+    // A CA whose key may sign lists only; who may sign certificates and is no CA.
+    let basic = [0x30, 3, 1, 1, 0xff];
+    let lists = Forge::ca("lists", &own, "ca").with(forge::KEY_USAGE, true, &[3, 2, 1, 0x02]);
+    let no_ca = Forge::leaf("leaf", &own, "ca").with(forge::KEY_USAGE, true, &[3, 2, 2, 4]);
+    for (forge, right) in [
+        (lists.clone(), false),
+        (no_ca.clone(), false),
+        (no_ca.with(forge::BASIC_CONSTRAINTS, true, &basic), true),
+    ] {
+        let certificate = [Certificate::from_vec(forge.der(&own)).unwrap()];
+        let error = Issuer::new(&certificate, &own).err();
+        assert_eq!(matches!(error, Some(IssueError::NotACa { .. })), !right, "{error:?}");
+    }
+    // The name of the next, and not its signature.
+    let other = [above[0].clone(), new_chain(&["alice"]).0[0].clone()];
+    assert!(matches!(Issuer::new(&other, &key).err(), Some(IssueError::NotInOrder { index: 0 })));
     let gap = [above[0].clone(), above[2].clone()];
     assert!(matches!(Issuer::new(&gap, &key).err(), Some(IssueError::NotInOrder { index: 0 })));
     // Its policy is the nearest: an own one, or that of a CA above.
