@@ -282,6 +282,21 @@ fn a_loaded_list_waits_for_its_issuer() {
     assert_eq!((store.waiting().count(), store.list_of(bob.certificate()).unwrap().number()), (2, 2.into()));
 }
 
+/// A CA that is renewed keeps its key, and what its old certificate may not do says nothing about the new one.
+#[test]
+fn a_waiting_list_counts_once_its_issuer_may_sign_lists() {
+    let Story { root, alice, .. } = Story::new();
+    let anchor = root_of(&root);
+    let chain = alice.leaf();
+    let list = alice.revoke(None, &[&chain[0]]);
+    let may_not = altered(alice.certificate(), &root.key, &[3, 2, 1, 0xc6], &[3, 2, 2, 0xc4]);
+    let before = [chain[0].clone(), may_not];
+    let mut store = RevocationStore::default();
+    assert_eq!(store.load(list.der(), &anchor, now()), Ok(Loaded::Waiting));
+    assert_eq!(revoked_at(store.verify(&before, &anchor, now())), None);
+    assert_eq!(revoked_at(store.verify(&chain, &anchor, now())), Some(0));
+}
+
 /// A CA that was delegated to fills its own room only.
 #[test]
 fn room_is_shared_by_the_cas_of_the_root() {
