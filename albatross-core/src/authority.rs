@@ -153,13 +153,13 @@ fn label_of_leaf(leaf: &Certificate<'_>, command: &Command<'_>) -> Result<Option
     }
 }
 
-/// The other commands go to their daemon without a label, which decides.
+/// The other commands that are accepted go to their daemon without a label, which decides.
 const fn needs_common_name(command: &Command<'_>) -> bool {
     match command {
         Command::Block(command) => !matches!(command, BlockCommand::Info),
-        Command::Policy(command) => !matches!(command, PolicyCommand::Info),
         Command::Console(_)
         | Command::Statistics(_)
+        | Command::Policy(_)
         | Command::Unikernel(_)
         | Command::Log(_)
         | Command::Revocation(_) => false,

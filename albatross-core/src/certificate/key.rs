@@ -115,14 +115,13 @@ impl PublicKey {
             Some(PublicKeyAlgorithm::Ed25519) => self.bits.len() == 32,
             Some(PublicKeyAlgorithm::Rsa) => rsa_is_usable(&self.bits),
             Some(PublicKeyAlgorithm::P256) => {
-                is_uncompressed(&self.bits, 32) && p256::PublicKey::from_sec1_bytes(&self.bits).is_ok()
+                is_uncompressed(&self.bits) && p256::PublicKey::from_sec1_bytes(&self.bits).is_ok()
             }
             Some(PublicKeyAlgorithm::P384) => {
-                is_uncompressed(&self.bits, 48) && p384::PublicKey::from_sec1_bytes(&self.bits).is_ok()
+                is_uncompressed(&self.bits) && p384::PublicKey::from_sec1_bytes(&self.bits).is_ok()
             }
             Some(PublicKeyAlgorithm::P521) => {
-                is_uncompressed(&self.bits, P521_OCTETS)
-                    && p521::PublicKey::from_sec1_bytes(&self.bits).is_ok()
+                is_uncompressed(&self.bits) && p521::PublicKey::from_sec1_bytes(&self.bits).is_ok()
             }
             None => false,
         }
@@ -187,7 +186,7 @@ impl PublicKey {
     /// ECDSA on P-521, which ring does not have.
     fn verify_p521(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         let wrong = |_| SignatureError::Wrong;
-        if !is_uncompressed(&self.bits, P521_OCTETS) {
+        if !is_uncompressed(&self.bits) {
             return Err(SignatureError::Wrong);
         }
         let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(&self.bits).map_err(wrong)?;
@@ -267,9 +266,10 @@ fn key_algorithm(identifier: AlgorithmIdentifierRef<'_>) -> Option<PublicKeyAlgo
     }
 }
 
-/// Whether this has the form of an uncompressed point (SEC 1 section 2.3.3) with such coordinates.
-fn is_uncompressed(point: &[u8], coordinate: usize) -> bool {
-    point.first() == Some(&4) && point.len() == 1 + 2 * coordinate
+/// Whether this is said to be an uncompressed point (SEC 1 section 2.3.3). Whoever reads the coordinates checks how
+/// long they are, and that they are those of a point on the curve.
+fn is_uncompressed(point: &[u8]) -> bool {
+    point.first() == Some(&4)
 }
 
 /// `RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }` (RFC 8017 appendix A.1.1)

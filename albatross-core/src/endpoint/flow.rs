@@ -75,5 +75,8 @@ mod tests {
         assert!(!flow.is_stopped());
         assert_eq!(flow.moved(), Duration::from_secs(3));
         assert!(flow.is_waiting());
+        flow.push(Duration::from_secs(4), QUEUE_HIGH);
+        flow.reset();
+        assert!(!flow.is_waiting() && !flow.is_stopped());
     }
 }

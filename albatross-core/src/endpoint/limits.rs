@@ -92,3 +92,31 @@ pub const MAX_UNEXPECTED: usize = 64 * 1024;
 
 /// The longest failure text of a daemon that goes into our own, in octets.
 pub const MAX_QUOTED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+
+    fn per_second(octets: usize, time: Duration) -> u64 {
+        u64::try_from(octets).unwrap() / time.as_secs()
+    }
+
+    #[test]
+    fn limits_are_what_their_reasons_ask_for() {
+        assert!((65 * KIB..256 * MIB / MAX_CONNECTIONS).contains(&MAX_HANDSHAKE));
+        // The length of a message of TLS has three octets.
+        assert_eq!(MAX_LARGE_CHAIN, (1 << 24) - 64 * KIB);
+        // What is around the chain itself, and beside it as much as others may send in all.
+        let records = MAX_LARGE_CHAIN.div_ceil(16 * KIB);
+        let around = 22 * records + MAX_HANDSHAKE;
+        assert!((MAX_LARGE_CHAIN + around..MAX_LARGE_CHAIN + MIB).contains(&MAX_LARGE_HANDSHAKE));
+        assert!((1..=64 * MIB / MAX_LARGE_CHAIN).contains(&LARGE_PLACES));
+        assert!((1..=LARGE_PLACES / 2).contains(&LARGE_PLACES_PER_ADDRESS));
+        assert_eq!(per_second(LARGE_STEP, LARGE_STEP_PATIENCE), 64 * 1024);
+        assert_eq!(per_second(STREAM_STEP, STREAM_PATIENCE) / 1024, 2);
+        assert_eq!(MAX_STREAMED_IMAGE + 64 * KIB, frame::MAX_ENCODED);
+    }
+}

@@ -128,9 +128,9 @@ fn header_of(bytes: &[u8]) -> Option<(u8, usize, &[u8])> {
         return Some((*tag, usize::from(*first), rest));
     }
     let (octets, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-    let length = octets.iter().try_fold(0_usize, |length, octet| {
-        length.checked_mul(256).map(|length| length | usize::from(*octet))
-    })?;
+    let length = octets
+        .iter()
+        .try_fold(0_usize, |length, octet| length.checked_mul(256)?.checked_add(usize::from(*octet)))?;
     Some((*tag, length, rest))
 }
 
@@ -170,6 +170,34 @@ mod tests {
     }
 
     #[test]
+    fn long_messages_with_long_headers_are_understood() {
+        let name: Name = ["x".repeat(60), "y".repeat(60), "z".repeat(60)].join(":").parse().unwrap();
+        let long = vec![b'x'; 5000];
+        let payload = Payload::Failure(Text::from(long.as_slice()));
+        let bytes = Wire::new(Header::new(7, name), payload).encode().unwrap();
+        let passed = Passed { length: bytes.len(), head: bytes[..PEEK].to_vec() };
+        assert_eq!(passed.says(), Says::Failure(None));
+    }
+
+    #[test]
+    fn long_messages_that_only_resemble_one_are_nonsense() {
+        let long = vec![b'x'; 5000];
+        let bytes = message(Payload::Data(Data::Block(Some(Cow::Borrowed(&long)))));
+        let head = &bytes[HEADER_LENGTH..];
+        let says = |at: usize, octet| {
+            let mut head = head[..PEEK].to_vec();
+            head[at] = octet;
+            Passed { length: bytes.len() - HEADER_LENGTH, head }.says()
+        };
+        // The message has a length of two octets, its header one of one.
+        let (header, payload) = (4, 6 + usize::from(head[5]));
+        assert_eq!((head[1], says(payload, 0xa3)), (0x82, Says::Data));
+        for (at, octet) in [(0, 0x31), (header, 0x31), (payload, 0x83), (payload, 0x63), (payload, 0xa9)] {
+            assert_eq!(says(at, octet), Says::Nonsense, "{octet:x} at {at}");
+        }
+    }
+
+    #[test]
     fn frames_are_followed_however_they_arrive() {
         let mut stream = message(Payload::Success(Success::Empty));
         stream.extend(frame(&[]));
@@ -186,6 +214,9 @@ mod tests {
             assert_eq!(lengths[1], 0);
             assert!(!scanner.is_partial());
         }
+        let most = Scanner::new(100).scan(&mut frame(&[7; 100]).as_slice()).unwrap().unwrap();
+        assert_eq!(most.length, 100);
+        assert!(Scanner::new(100).scan(&mut frame(&[7; 101]).as_slice()).is_err());
         let mut huge: &[u8] = &[0x7f, 0xff, 0xff, 0xff, 0];
         assert!(Scanner::new(100).scan(&mut huge).is_err());
     }

@@ -1,5 +1,8 @@
 //! Conversations of a session, with everything around it played by the tests.
 
+mod answers;
+mod deadlines;
+
 use std::borrow::Cow;
 use std::io;
 use std::time::Duration;

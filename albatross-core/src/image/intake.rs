@@ -228,6 +228,13 @@ mod tests {
     }
 
     #[test]
+    fn it_is_shown_by_its_counts() {
+        let mut intake = Intake::new(false, 10, None);
+        intake.feed(b"xy", |_| Ok::<(), ()>(())).unwrap().unwrap();
+        assert_eq!(format!("{intake:?}"), "Intake { sent: 0, length: 2, limit: 10, .. }");
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_told() {
         let mut intake = Intake::new(false, 10, None);
         assert_eq!(intake.feed(b"x", |_| Err("no room")), Err("no room"));

@@ -1,7 +1,8 @@
 //! A minimal image, and what is refused of it when anything is changed.
 
-use super::elf::{HEADER_LENGTH, PROGRAM_HEADER_LENGTH, PT_LOAD, PT_NOTE, ProgramHeader};
-use super::segment::Segments;
+mod segments;
+
+use super::elf::{HEADER_LENGTH, PROGRAM_HEADER_LENGTH, PT_LOAD, PT_NOTE};
 use super::*;
 use albatross_proto::{BlockDevice, NetDevice};
 
@@ -120,6 +121,27 @@ fn the_order_of_notes_and_other_notes_do_not_matter() {
     parts.notes.push(vec![0; 12]);
     parts.notes.push(note(b"XXXX", &[0xff; 3]));
     assert_eq!(inspect(&parts.build()), expected);
+    // Another name of that length, and that name with another length.
+    parts.notes.push(changed(abi(1, 1), 12, b"Other"));
+    parts.notes.push(changed(abi(1, 1), 0, &[8]));
+    assert_eq!(inspect(&parts.build()), expected);
+}
+
+/// An image can have many, and they can be long.
+#[test]
+fn of_notes_that_say_nothing_here_only_the_head_is_read() {
+    let mut parts = Parts::good();
+    parts.notes.push(note(b"XXXX", &[7; 5000]));
+    let image = parts.build();
+    let mut reads = Vec::new();
+    let read = inspect_with(u64::try_from(image.len()).unwrap(), |offset, octets| {
+        let begin = usize::try_from(offset).unwrap();
+        reads.push((begin, octets));
+        Ok::<_, ()>(image[begin..begin + octets].to_vec())
+    });
+    assert_eq!(read.unwrap(), inspect(&image));
+    let longest = |index| reads.iter().filter(|read| read.0 == parts.offset(index)).map(|read| read.1).max();
+    assert_eq!([0, 1, 2, 3].map(longest), [Some(20), Some(36), Some(parts.notes[2].len()), Some(20)]);
 }
 
 #[test]
@@ -373,7 +395,8 @@ fn the_digest_is_sha_256() {
 
 #[test]
 fn what_is_compressed_in_pieces_is_what_is_compressed_at_once() {
-    let content: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
+    // In one piece it is several times as long as what is given out at once.
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
     for (level, piece) in [(0, 1 << 20), (1, 65_536), (9, 4_096), (77, 33_333)] {
         let mut sent = Vec::new();
         let mut deflating = Deflating::new(level);
@@ -409,42 +432,4 @@ fn an_image_that_is_read_in_parts_says_the_same_and_a_part_that_fails_is_told() 
         });
         assert_eq!(read, Err("gone"), "read {failing}");
     }
-}
-
-#[test]
-fn every_rule_of_the_segments_that_are_loaded_is_checked() {
-    const FILE: u64 = 0x10_0000;
-    let good = ProgramHeader {
-        kind: PT_LOAD,
-        flags: 5,
-        file_offset: 0x1000,
-        address: LOWEST_ADDRESS,
-        file_size: 0x800,
-        memory_size: 0x1000,
-        alignment: 0x1000,
-    };
-    let add = |all: &[ProgramHeader]| {
-        let mut segments = Segments::of_file(FILE);
-        all.iter().try_for_each(|segment| segments.add(segment))
-    };
-    let next = ProgramHeader { address: LOWEST_ADDRESS + 0x1000, ..good };
-    assert_eq!(add(&[good, next]), Ok(()));
-    // What is not loaded, or has nothing in the file, may be anything.
-    let empty = ProgramHeader { file_size: 0, address: 1, ..good };
-    assert_eq!(add(&[empty, ProgramHeader { kind: PT_NOTE, ..empty }, good]), Ok(()));
-    for (segment, error) in [
-        (ProgramHeader { file_offset: FILE - 0x7ff, ..good }, SegmentError::File),
-        (ProgramHeader { file_offset: u64::MAX, ..good }, SegmentError::File),
-        (ProgramHeader { memory_size: 0x7ff, ..good }, SegmentError::Sizes),
-        (ProgramHeader { alignment: 0, ..good }, SegmentError::Alignment),
-        (ProgramHeader { alignment: 0x1800, ..good }, SegmentError::Alignment),
-        (ProgramHeader { address: LOWEST_ADDRESS - 1, ..good }, SegmentError::Low),
-        (ProgramHeader { address: u64::MAX - 0xfff, memory_size: 0x2000, ..good }, SegmentError::High),
-        (ProgramHeader { address: LOWEST_ADDRESS + 0x10, alignment: 0x10, ..good }, SegmentError::Page),
-        (ProgramHeader { flags: 7, ..good }, SegmentError::WriteAndExecute),
-    ] {
-        assert_eq!(add(&[segment]), Err(error), "{segment:x?}");
-    }
-    assert_eq!(add(&[next, good]), Err(SegmentError::Order));
-    assert_eq!(add(&[good, good]), Err(SegmentError::Order));
 }

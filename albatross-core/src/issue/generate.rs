@@ -99,3 +99,23 @@ impl RngCore for Stream {
 }
 
 impl CryptoRng for Stream {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octets_are_those_of_one_stream_however_they_are_asked_for() {
+        let stream = || {
+            let seed = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
+            Stream { seed, counter: 0, block: Zeroizing::new(Vec::new()) }
+        };
+        let (mut whole, mut parts) = ([0; 100], stream());
+        stream().fill_bytes(&mut whole);
+        let mut rest = vec![0; 88];
+        let begin = [&parts.next_u32().to_le_bytes()[..], &parts.next_u64().to_le_bytes()].concat();
+        parts.try_fill_bytes(&mut rest).unwrap();
+        assert_eq!([begin, rest].concat(), whole);
+        assert_ne!(whole[..32], whole[32..64], "no block comes twice");
+    }
+}

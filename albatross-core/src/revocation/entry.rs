@@ -192,8 +192,9 @@ impl Serials {
 
 /// The first eight octets of a serial number as a number that orders as they do, missing ones as zeros.
 fn first_octets(serial: &[u8]) -> u64 {
-    let octets = serial.iter().copied().chain([0; 8]).take(8);
-    octets.fold(0, |number, octet| (number << 8) | u64::from(octet))
+    let mut octets = [0; 8];
+    octets.iter_mut().zip(serial).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(octets)
 }
 
 fn serial_at(whole: &[u8], position: u32) -> &[u8] {

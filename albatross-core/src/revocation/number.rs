@@ -73,10 +73,8 @@ impl From<u64> for ListNumber {
 impl fmt::Display for ListNumber {
     /// Decimal up to 128 bits, `0x` and hex digits above.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [high @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &self.0;
-        if high.iter().all(|octet| *octet == 0) {
-            let low = self.0.iter().fold(0_u128, |number, octet| (number << 8) | u128::from(*octet));
-            return write!(f, "{low}");
+        if let [0, 0, 0, 0, low @ ..] = self.0 {
+            return write!(f, "{}", u128::from_be_bytes(low));
         }
         f.write_str("0x")?;
         self.as_bytes().iter().try_for_each(|octet| write!(f, "{octet:02x}"))
@@ -103,6 +101,9 @@ mod tests {
         assert!(largest > ListNumber::from(u64::MAX));
         assert_eq!(ListNumber::from(u64::MAX).next().unwrap().as_bytes(), [1, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(largest.to_string(), format!("0x7f{}", "ff".repeat(19)));
+        let decimal = ListNumber::from_content(&[&[0], &[0xff; 16][..]].concat()).unwrap();
+        assert_eq!(decimal.to_string(), u128::MAX.to_string());
+        assert_eq!(decimal.next().unwrap().to_string(), format!("0x01{}", "00".repeat(16)));
     }
 
     #[test]

@@ -114,17 +114,15 @@ impl<'a> Cursor<'a> {
 
 /// A length in its shortest form of `count` octets, none of them being the indefinite one.
 fn long_length(octets: &mut impl Iterator<Item = u8>, count: usize) -> Option<usize> {
-    if !(1..=MAX_LENGTH_OCTETS).contains(&count) {
+    let mut length = [0; MAX_LENGTH_OCTETS];
+    let significant = length.get_mut(MAX_LENGTH_OCTETS.checked_sub(count)?..)?;
+    for octet in significant.iter_mut() {
+        *octet = octets.next()?;
+    }
+    if matches!(significant, [] | [0, ..]) {
         return None;
     }
-    let mut length = 0_u32;
-    for place in 0..count {
-        let octet = octets.next()?;
-        if place == 0 && octet == 0 {
-            return None;
-        }
-        length = (length << 8) | u32::from(octet);
-    }
+    let length = u32::from_be_bytes(length);
     if length < 0x80 { None } else { usize::try_from(length).ok() }
 }
 

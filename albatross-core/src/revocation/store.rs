@@ -362,11 +362,15 @@ impl Waiting {
             if candidate.subject() != self.list.issuer() || self.not_by.as_deref() == Some(key) {
                 return false;
             }
-            let made = self.list.verify(candidate).is_ok();
-            if !made {
-                self.not_by = Some(key.to_vec());
+            match self.list.verify(candidate) {
+                Ok(()) => true,
+                Err(RevocationError::Signature { .. }) => {
+                    self.not_by = Some(key.to_vec());
+                    false
+                }
+                // Another certificate of this key may be one that makes lists.
+                Err(_) => false,
             }
-            made
         })
     }
 }

@@ -63,6 +63,15 @@ fn a_leaf_without_label_is_about_the_path() {
     assert_eq!(authority(&chain, &root).unwrap().name, "alice:".parse().unwrap());
 }
 
+/// Two CAs with the same name, one below the other, are told apart by their keys.
+#[test]
+fn a_label_may_stand_below_itself() {
+    let (above, key) = new_chain(&["alice", "alice"]);
+    let chain = new_leaf(&above, &key, &info());
+    let root = Root::new(above.last().unwrap().clone()).unwrap();
+    assert_eq!(authority(&chain, &root).unwrap().name, "alice:alice:hello".parse().unwrap());
+}
+
 /// A root, an intermediate and a leaf that carry anything.
 struct Forged {
     root: Root<'static>,
@@ -157,8 +166,10 @@ fn what_leaves_may_not_be() {
         let path = Forged::new(|ca| carrying(ca, &add(1)), named(colon));
         assert_eq!(path.authority().unwrap().name, "alice:".parse().unwrap());
     }
-    let path = Forged::new(|ca| carrying(ca, &add(1)), nameless);
-    assert_eq!(path.authority().unwrap().name, "alice:".parse().unwrap());
+    for command in [info(), Command::Policy(PolicyCommand::Info), Command::Block(BlockCommand::Info)] {
+        let path = Forged::new(|ca| carrying(ca, &add(1)), |leaf| nameless(carrying(leaf, &command)));
+        assert_eq!(path.authority().unwrap().name, "alice:".parse().unwrap(), "{command:?}");
+    }
 }
 
 #[test]

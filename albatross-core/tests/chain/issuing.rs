@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 
 use albatross_core::authority::Authority;
-use albatross_core::certificate::{Certificate, NothingRevoked, PublicKey, Root, pem, verify};
+use albatross_core::certificate::{
+    Certificate, ChainError, NothingRevoked, PublicKey, Root, Rule, pem, verify,
+};
 use albatross_core::issue::{
     self, IssueError, Issuer, KeyError, Profile, Request, Serial, SigningKey, Terms, Validity, database_line,
 };
 use albatross_proto::{
     Arguments, BlockCommand, Command, Config, Int, Policy, PolicyCommand, Typ, UnikernelCommand,
+    command::ByDigest,
 };
 use ring::rand::SecureRandom;
 
@@ -88,6 +91,44 @@ fn a_name_that_would_be_two_lines_of_the_database_is_refused() {
     let request = Request::create("server\n00 other", None, &super::key(), &random).unwrap();
     let signed = Issuer::new(&above, &key).unwrap().sign(&request, &terms(&random));
     assert!(matches!(signed, Err(IssueError::ControlCharacter)));
+}
+
+/// Two CAs can have the same name.
+#[test]
+fn certificates_name_the_key_of_their_issuer() {
+    let (root, root_key) = new_root();
+    let random = random();
+    let above = [root.clone()];
+    let issuer = Issuer::new(&above, &root_key).unwrap();
+    let [alice, other] = [key(), key()].map(|key| {
+        let ca = issuer.intermediate(&label("alice"), key.public_key(), &policy(2), &terms(&random)).unwrap();
+        (key, ca)
+    });
+    let cas = [alice.1, root.clone()];
+    let issuer = Issuer::new(&cas, &alice.0).unwrap();
+    let leaf = issuer.leaf(Some(&label("hello")), key().public_key(), &info(), &terms(&random)).unwrap();
+    let root = Root::new(root).unwrap();
+    verify(&[leaf.clone(), cas[0].clone()], &root, now(), &NothingRevoked).unwrap();
+    let error = verify(&[leaf, other.1], &root, now(), &NothingRevoked).unwrap_err();
+    assert!(matches!(error, ChainError::Refused { rule: Rule::KeyIdentifier, .. }), "{error}");
+}
+
+/// Who creates by digest sends the image later, and is held to the policy all the same.
+#[test]
+fn what_is_created_by_digest_is_inside_the_policy_of_the_issuer() {
+    let (above, key) = new_chain(&["alice"]);
+    let issuer = Issuer::new(&above, &key).unwrap();
+    let random = random();
+    for by_digest in [UnikernelCommand::CreateByDigest, UnikernelCommand::ForceCreateByDigest] {
+        let made = |memory| {
+            let Command::Unikernel(UnikernelCommand::Create(config)) = create(memory) else { panic!() };
+            let command =
+                Command::Unikernel(by_digest(ByDigest { config, sha256: [7; 32], size: Int::from(99) }));
+            issuer.leaf(Some(&label("big")), super::key().public_key(), &command, &terms(&random))
+        };
+        assert!(matches!(made(2001), Err(IssueError::CreateNotAllowed(_))));
+        made(2000).unwrap();
+    }
 }
 
 #[test]
@@ -186,6 +227,22 @@ fn who_is_no_issuer() {
     let issuer = Issuer::new(&above, &key).unwrap();
     let leaf = issuer.leaf(None, own.public_key(), &info(), &terms(&random)).unwrap();
     assert!(matches!(Issuer::new(&[leaf], &own).err(), Some(IssueError::NotACa { .. })));
+    // A CA whose key may sign lists only; who may sign certificates and is no CA.
+    let basic = [0x30, 3, 1, 1, 0xff];
+    let lists = Forge::ca("lists", &own, "ca").with(forge::KEY_USAGE, true, &[3, 2, 1, 0x02]);
+    let no_ca = Forge::leaf("leaf", &own, "ca").with(forge::KEY_USAGE, true, &[3, 2, 2, 4]);
+    for (forge, right) in [
+        (lists.clone(), false),
+        (no_ca.clone(), false),
+        (no_ca.with(forge::BASIC_CONSTRAINTS, true, &basic), true),
+    ] {
+        let certificate = [Certificate::from_vec(forge.der(&own)).unwrap()];
+        let error = Issuer::new(&certificate, &own).err();
+        assert_eq!(matches!(error, Some(IssueError::NotACa { .. })), !right, "{error:?}");
+    }
+    // The name of the next, and not its signature.
+    let other = [above[0].clone(), new_chain(&["alice"]).0[0].clone()];
+    assert!(matches!(Issuer::new(&other, &key).err(), Some(IssueError::NotInOrder { index: 0 })));
     let gap = [above[0].clone(), above[2].clone()];
     assert!(matches!(Issuer::new(&gap, &key).err(), Some(IssueError::NotInOrder { index: 0 })));
     // Its policy is the nearest: an own one, or that of a CA above.
@@ -222,7 +279,14 @@ fn host_names_of_servers() {
     let server = |hosts: &[&str]| issuer.server("s", public.public_key(), hosts, &terms(&random));
     let names = server(&["a.example.org", "10.0.0.1"]).unwrap();
     assert_eq!(names.dns_names().collect::<Vec<_>>(), ["a.example.org"]);
-    for bad in ["", "a b", "a..b", "h\u{e9}llo", "a/b", &"a".repeat(64)] {
+    let longest = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "a".repeat(61));
+    for good in [&longest, &"a".repeat(63), "*.a", "a-b.c_d"] {
+        assert_eq!(server(&[good]).unwrap().dns_names().collect::<Vec<_>>(), [good]);
+    }
+    let long = longest.clone() + "a";
+    for bad in
+        ["", "a b", "a..b", "h\u{e9}llo", "a/b", "a-/", &"a".repeat(64), &long, &(long.clone() + "aaa")]
+    {
         assert!(matches!(server(&[bad]), Err(IssueError::HostName { .. })), "{bad}");
     }
 }
@@ -236,12 +300,20 @@ fn validity_and_serial_numbers() {
     assert_eq!(root.not_before().to_string(), "2026-06-01T11:59:50-00:00");
     assert_eq!(root.not_after().to_string(), "2036-05-29T12:00:00-00:00");
     assert_eq!(root.serial(), [0, 0x83, 1]);
+    let shown = format!("Terms {{ validity: {:?}, serial: {:?}, .. }}", terms.validity, terms.serial);
+    assert_eq!(format!("{terms:?}"), shown);
     assert_eq!(database_line(&root), "008301 ca");
 
     // GeneralizedTime from 2050 on.
     let validity = Validity::days(now(), 36_500).unwrap();
     let root = issue::root("ca", &key(), &Terms { validity, ..terms }).unwrap();
     assert_eq!(root.not_after().to_string(), "2126-05-08T12:00:00-00:00");
+
+    let validity = Validity::seconds(now(), 90).unwrap();
+    let terms = Terms { validity, serial: Serial::new(&[1]).unwrap(), random: &random };
+    let root = issue::root("ca", &key(), &terms).unwrap();
+    assert_eq!(root.not_before().to_string(), "2026-06-01T11:59:50-00:00");
+    assert_eq!(root.not_after().to_string(), "2026-06-01T12:01:30-00:00");
 
     assert!(Validity::days(now(), u32::MAX).is_err());
     assert!(Validity::days("1960-01-01".parse().unwrap(), 1).is_err());

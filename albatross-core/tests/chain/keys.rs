@@ -5,6 +5,7 @@ use albatross_core::issue::{self, Issuer, KeyError, KeyKind, KeyPair, SigningKey
 use der::asn1::BitStringRef;
 use spki::SubjectPublicKeyInfoRef;
 
+use super::forge::tlv;
 use super::{info, label, now, policy, random, terms};
 
 /// RSA keys take long to make, so 4096 bits are made once, where all kinds are.
@@ -57,6 +58,8 @@ fn check(key: &KeyPair) {
     let again = KeyPair::from_pem(key.to_pem().as_bytes(), &random).unwrap();
     assert_eq!(again.public_key(), key.public_key());
     assert_eq!(again.pkcs8(), key.pkcs8());
+    let again = KeyPair::from_pkcs8(key.pkcs8(), &random).unwrap();
+    assert_eq!(again.public_key(), key.public_key());
     assert!(key.public_key().is_usable());
     for scheme in TLS13_SCHEMES {
         let signature = again.sign_tls13(*scheme, b"message", &random);
@@ -66,7 +69,9 @@ fn check(key: &KeyPair) {
             assert!(key.public_key().verify_tls13(*scheme, b"another", &signature).is_err());
         }
     }
-    assert!(!format!("{key:?}").contains("secret"));
+    // The public half and nothing else.
+    let public = format!("KeyPair {{ public: {:?}, .. }}", key.public_key());
+    assert_eq!(format!("{key:?}"), public);
 }
 
 #[test]
@@ -130,6 +135,69 @@ fn keys_off_their_curve_and_signatures_of_a_few_octets_verify_nothing() {
             refuses_all(&other);
         }
         refuses_all(key.public_key());
+    }
+}
+
+/// RFC 5480 has compressed points, too: no peer writes them, and for P-521 nothing but this asks.
+#[test]
+fn points_that_are_compressed_or_off_their_curve_are_no_usable_keys() {
+    let random = random();
+    for kind in [KeyKind::P256, KeyKind::P384, KeyKind::P521] {
+        let key = KeyPair::generate(kind, &random).unwrap();
+        let spki = key.public_key().spki();
+        let length = key_length(kind, spki);
+        let point = &spki[spki.len() - length..];
+        let (x, last) = (&point[1..=length / 2], point[length - 1]);
+        let off_curve = [&point[..length - 1], &[last ^ 1]].concat();
+        let compressed = [&[2 | (last & 1)], x].concat();
+        let hybrid = [&[6 | (last & 1)], &point[1..]].concat();
+        for bits in [off_curve, compressed, hybrid] {
+            let other = PublicKey::from_spki(&with_bits(spki, length, &bits)).unwrap();
+            assert!(!other.is_usable(), "{kind} {bits:x?}");
+            // Not even what the key itself has signed.
+            for scheme in key.tls13_schemes() {
+                let signature = key.sign_tls13(*scheme, b"message", &random).unwrap();
+                assert!(other.verify_tls13(*scheme, b"message", &signature).is_err(), "{kind} {bits:x?}");
+            }
+        }
+    }
+}
+
+/// As `RSAPublicKey`, a modulus of so many bits and an exponent.
+fn rsa(bits: usize, exponent: &[u8]) -> PublicKey {
+    let mut modulus = vec![0xff; bits.div_ceil(8)];
+    modulus[0] >>= modulus.len() * 8 - bits;
+    let number = |octets: &[u8]| match octets[0] {
+        0x80.. => tlv(0x02, &[&[0], octets].concat()),
+        _ => tlv(0x02, octets),
+    };
+    let numbers = tlv(0x30, &[number(&modulus), number(exponent)].concat());
+    let algorithm =
+        tlv(0x30, &[tlv(0x06, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1]), vec![5, 0]].concat());
+    let spki = tlv(0x30, &[algorithm, tlv(0x03, &[&[0], &numbers[..]].concat())].concat());
+    PublicKey::from_spki(&spki).unwrap()
+}
+
+/// The range of ring, which verifies what these keys sign.
+#[test]
+fn rsa_keys_are_usable_from_2048_to_8192_bits_with_an_odd_exponent() {
+    let (three, usual, largest) = ([3], [1, 0, 1], [1, 0xff, 0xff, 0xff, 0xff]);
+    for (bits, exponent) in
+        [(2048, &three[..]), (2048, &usual), (2049, &usual), (8192, &usual), (8192, &three), (4096, &largest)]
+    {
+        assert!(rsa(bits, exponent).is_usable(), "{bits} {exponent:?}");
+    }
+    for (bits, exponent) in [
+        (2047, &usual[..]),
+        (1024, &usual),
+        (8193, &usual),
+        (2048, &[0]),
+        (2048, &[1]),
+        (2048, &[2]),
+        (2048, &[1, 0, 0]),
+        (2048, &[2, 0, 0, 0, 1]),
+    ] {
+        assert!(!rsa(bits, exponent).is_usable(), "{bits} {exponent:?}");
     }
 }
 

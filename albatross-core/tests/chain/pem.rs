@@ -1,8 +1,9 @@
 //! The text form, as tolerant as files in the wild ask for.
 
 use albatross_core::certificate::pem::{self, PemError};
+use albatross_core::issue::Request;
 
-use super::{info, new_chain, new_leaf};
+use super::{info, new_chain, new_leaf, random};
 
 #[test]
 fn several_blocks_text_between_crlf_and_any_width() {
@@ -23,7 +24,29 @@ fn several_blocks_text_between_crlf_and_any_width() {
         out
     });
     assert_eq!(pem::certificates(one_line.as_bytes(), 1 << 16).unwrap(), chain);
+    let octets = chain.iter().map(|certificate| certificate.der().len()).sum();
+    assert_eq!(pem::certificates(text.as_bytes(), octets).unwrap(), chain);
+    let limit = octets - 1;
+    assert_eq!(pem::certificates(text.as_bytes(), limit), Err(PemError::TooLarge { limit }));
     assert_eq!(pem::certificates(text.as_bytes(), 300), Err(PemError::TooLarge { limit: 300 }));
+}
+
+/// RFC 7468 section 5.1 and 7: what other programs have written.
+#[test]
+fn older_labels_are_read_and_other_blocks_are_passed_over() {
+    let (above, key) = new_chain(&["a"]);
+    let chain = new_leaf(&above, &key, &info());
+    let text = pem::encode_certificates(&chain);
+    let older = text.replace("CERTIFICATE", "X509 CERTIFICATE");
+    assert_eq!(pem::certificates(older.as_bytes(), 1 << 16).unwrap(), chain);
+    let request = Request::create("hello", None, &super::key(), &random()).unwrap();
+    let mixed = format!("{}{text}{}", *key.to_pem(), request.to_pem());
+    assert_eq!(pem::certificates(mixed.as_bytes(), 1 << 16).unwrap(), chain);
+    assert_eq!(pem::request(mixed.as_bytes()).unwrap(), request.der());
+    assert_eq!(*pem::private_key(mixed.as_bytes()).unwrap(), key.pkcs8());
+    let older = request.to_pem().replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST");
+    assert_eq!(pem::request(older.as_bytes()).unwrap(), request.der());
+    assert_eq!(pem::request(text.as_bytes()), Err(PemError::Missing { label: "CERTIFICATE REQUEST" }));
 }
 
 #[test]

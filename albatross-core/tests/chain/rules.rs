@@ -164,6 +164,18 @@ fn issuers_by_name_and_key_id() {
     assert_eq!(rule(story.verify()), (Position::Sent(0), Rule::KeyIdentifier));
     story.leaf = story.leaf.with(forge::AUTHORITY_KEY_ID, false, &tlv(0x30, &tlv(0x82, &[1])));
     story.verify().unwrap();
+    // By the name of the issuer's issuer, with and without that.
+    let named = |name: &str| tlv(0xa1, &tlv(0xa4, &forge::name(name)));
+    for (name, serial) in [("ca", &[][..]), ("ca", &tlv(0x82, &[1]))] {
+        let stated = tlv(0x30, &[&named(name), serial].concat());
+        story.leaf = story.leaf.with(forge::AUTHORITY_KEY_ID, false, &stated);
+        story.verify().unwrap();
+    }
+    for (name, serial) in [("middle", &[][..]), ("other", &tlv(0x82, &[1])), ("ca", &tlv(0x82, &[2]))] {
+        let stated = tlv(0x30, &[&named(name), serial].concat());
+        story.leaf = story.leaf.with(forge::AUTHORITY_KEY_ID, false, &stated);
+        assert_eq!(rule(story.verify()), (Position::Sent(0), Rule::KeyIdentifier), "{name} {serial:?}");
+    }
 }
 
 #[test]
@@ -184,6 +196,12 @@ fn what_an_issuer_must_be() {
     let server = tlv(0x30, &tlv(0x06, &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01]));
     assert_eq!(middle_rule(|ca| ca.with(forge::EXT_KEY_USAGE, true, &server)), Rule::ClientAuthMissing);
     assert_eq!(root_rule(|ca| ca.with(forge::EXT_KEY_USAGE, true, &server)), Rule::ClientAuthMissing);
+    // CAs for clients only.
+    let client = tlv(0x30, &tlv(0x06, &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02]));
+    let mut story = Story::new();
+    story.root = story.root.with(forge::EXT_KEY_USAGE, true, &client);
+    story.middle = story.middle.with(forge::EXT_KEY_USAGE, true, &client);
+    story.verify().unwrap();
 }
 
 #[test]
@@ -262,6 +280,11 @@ fn certificates_that_cannot_be_read() {
         let error = malformed(|leaf| leaf.change(|leaf| leaf.serial = serial));
         assert_eq!(error.kind, CertificateErrorKind::SerialNumber);
     }
+    let mut story = Story::new();
+    for serial in [vec![1; 20], vec![0x7f; 20], vec![0, 0x80]] {
+        story.leaf = story.leaf.change(|leaf| leaf.serial = serial);
+        story.verify().unwrap();
+    }
     malformed(|leaf| leaf.change(|leaf| leaf.unique_id = true));
     let many = malformed(|leaf| {
         leaf.change(|leaf| leaf.extensions = (0..65).map(|n| (vec![0x2a, n], false, vec![])).collect())
@@ -272,6 +295,35 @@ fn certificates_that_cannot_be_read() {
     latin[at] = b'\xff';
     let not_text = malformed(|leaf| leaf.change(|leaf| leaf.subject = latin));
     assert_eq!(not_text.kind, CertificateErrorKind::NameNotText { field: "subject" });
+}
+
+/// What is made of an extension takes more octets than it has.
+#[test]
+fn extensions_that_are_taken_apart_have_16_kib_at_most() {
+    let mut story = Story::new();
+    let id = |octets: usize| tlv(0x04, &vec![7; octets - 4]);
+    story.leaf = story.leaf.with(forge::SUBJECT_KEY_ID, false, &id(16_384));
+    story.verify().unwrap();
+    for octets in [16_385, 50_000] {
+        let error = malformed(|leaf| leaf.with(forge::SUBJECT_KEY_ID, false, &id(octets)));
+        let field = "subjectKeyIdentifier";
+        assert_eq!(error.kind, CertificateErrorKind::LongExtension { field, limit: 16_384 });
+    }
+}
+
+/// They say where lists are to be had, which is not asked: see docs/protocol.md.
+#[test]
+fn distribution_points_are_read_and_say_nothing() {
+    let points = tlv(0x30, &tlv(0x30, &tlv(0xa0, &tlv(0xa0, &tlv(0x86, b"http://ca.example.org/list")))));
+    let mut story = Story::new();
+    story.leaf = story.leaf.with(forge::CRL_DISTRIBUTION_POINTS, false, &points);
+    story.verify().unwrap();
+    assert!(matches!(
+        leaf_rule(|leaf| leaf.with(forge::CRL_DISTRIBUTION_POINTS, true, &points)),
+        Rule::UnknownCriticalExtension { .. }
+    ));
+    let error = malformed(|leaf| leaf.with(forge::CRL_DISTRIBUTION_POINTS, false, &points[..9]));
+    assert!(error.to_string().starts_with("cRLDistributionPoints"), "{error}");
 }
 
 /// An error says where the field begins that is at fault.
@@ -363,6 +415,10 @@ fn at_most_nine_certificates_as_sent() {
     let anchor = Root::new(root.clone()).unwrap();
     assert_eq!(chain.len(), MAX_CHAIN);
     verify(&chain, &anchor, now(), &NothingRevoked).unwrap();
+    let octets = chain.iter().map(|certificate| certificate.der().len()).sum();
+    assert_eq!(chain_from_der(chain.iter().map(Certificate::der), octets).unwrap(), chain);
+    let short = chain_from_der(chain.iter().map(Certificate::der), octets - 1);
+    assert_eq!(short.unwrap_err(), ChainError::TooLarge { limit: octets - 1 });
     chain.push(root);
     let error = verify(&chain, &anchor, now(), &NothingRevoked).unwrap_err();
     assert_eq!(error, ChainError::TooManyCertificates { limit: MAX_CHAIN });

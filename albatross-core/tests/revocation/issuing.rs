@@ -5,10 +5,10 @@ use albatross_core::issue::{
     Database, DatabaseError, IssueError, KeyKind, ListIssuer, ListTerms, RevokeError, Revoked, Serial,
     Validity, database_line, parse_serial,
 };
-use albatross_core::revocation::{ListNumber, Reason, RevocationError};
+use albatross_core::revocation::{ListNumber, MAX_LIST_SIZE, Reason, RevocationError};
 use albatross_proto::Time;
 
-use super::forge::altered;
+use super::forge::{Forge, UNKNOWN, altered, entry};
 use super::{Ca, list_terms, now, random, read, revoked};
 
 fn serial(octets: &[u8]) -> Serial {
@@ -106,6 +106,37 @@ fn who_may_not_make_a_list() {
     assert!(matches!(refused, RevokeError::Previous(RevocationError::UnknownIssuer { .. })));
 }
 
+/// What nobody would read is not made.
+#[test]
+fn a_list_grows_to_the_last_octet_that_is_read() {
+    let ca = Ca::root(KeyKind::Ed25519);
+    let issuer = ListIssuer::new(ca.certificate(), &ca.key).unwrap();
+    let random = random();
+    let renewed = |octets: usize| {
+        let long = entry(&[1], &[(UNKNOWN.to_vec(), false, vec![7; octets])]);
+        let der = Forge::new(ca.certificate()).entry(long).sign(&ca.key);
+        issuer.issue(Some(&read(&der)), &[], &list_terms(&random)).map(|list| list.der().len())
+    };
+    let octets = MAX_LIST_SIZE - 1000;
+    let most = octets + MAX_LIST_SIZE - renewed(octets).unwrap();
+    assert_eq!(renewed(most), Ok(MAX_LIST_SIZE));
+    for octets in [most + 1, most + 9] {
+        assert_eq!(renewed(octets), Err(RevokeError::TooLarge { limit: MAX_LIST_SIZE }));
+    }
+}
+
+#[test]
+fn who_makes_lists_and_how_is_shown_without_a_key() {
+    let ca = Ca::root(KeyKind::Ed25519);
+    let issuer = ListIssuer::new(ca.certificate(), &ca.key).unwrap();
+    let certificate = format!("ListIssuer {{ certificate: {:?}, .. }}", ca.certificate());
+    assert_eq!(format!("{issuer:?}"), certificate);
+    let random = random();
+    let terms = list_terms(&random);
+    let shown = format!("ListTerms {{ validity: {:?}, number: None, .. }}", terms.validity);
+    assert_eq!(format!("{terms:?}"), shown);
+}
+
 #[test]
 fn times_of_both_forms() {
     let ca = Ca::root(KeyKind::Ed25519);
@@ -127,7 +158,7 @@ fn certificates_of_the_database() {
     let ca = Ca::root(KeyKind::Ed25519);
     let leaves = [ca.leaf(), ca.leaf()];
     let lines = leaves.iter().map(|leaf| database_line(&leaf[0]) + "\n");
-    let text = lines.collect::<String>() + "\r\n00ff some body\n0b 0c\n0c x\n0d ab\n";
+    let text = lines.collect::<String>() + "\r\n00ff some body\n0b 0c\n0c x\n0d ab\n0e 0e\n";
     let text = text.replace("\r\n", "\n\n");
     let database = Database::parse(&text).unwrap();
 
@@ -147,6 +178,7 @@ fn certificates_of_the_database() {
     assert_eq!(database.select("ab").unwrap()[0].serial.as_bytes(), [0x0d], "a name before a serial number");
     assert_eq!(database.select("0c"), Err(DatabaseError::Ambiguous { text: "0c".into() }));
     assert_eq!(database.select("00:0c").unwrap()[0].name, Some("x"));
+    assert_eq!(database.select("0e").unwrap()[0].serial.as_bytes(), [0x0e], "both of the same");
     for text in ["nobody", "", "abc", "00", "ab:", "a:b", "é", "1é", &"01".repeat(21)] {
         assert_eq!(database.select(text), Err(DatabaseError::NotFound { text: text.into() }));
     }

@@ -1,6 +1,6 @@
 //! Each rule of a list broken once, and spoilt lists.
 
-use albatross_core::revocation::{ListErrorKind, MAX_LIST_SIZE, Reason, RevocationList};
+use albatross_core::revocation::{ListErrorKind, MAX_LIST_SIZE, Reason, RevocationError, RevocationList};
 use albatross_core::{certificate::pem::PemError, issue::KeyKind};
 use proptest::prelude::*;
 
@@ -35,6 +35,7 @@ fn what_a_list_says() {
     assert!(!list.is_expired("2026-07-01T00:00:00.9Z".parse().unwrap()));
     assert!(list.is_expired("2026-07-01T00:00:01Z".parse().unwrap()));
     assert_eq!(list.len(), 3, "one of them stands there twice");
+    assert!(!list.is_empty());
     let entries: Vec<_> = list.entries().map(|entry| (entry.serial.to_vec(), entry.reason)).collect();
     let compromised = Some(Reason::KeyCompromise);
     let expected = [(vec![9], compromised), (vec![0, 200], None), (vec![5; 20], None), (vec![9], None)];
@@ -180,6 +181,116 @@ fn pem_with_other_than_one_list() {
     assert_eq!(der("", 1000), Err(PemError::Missing { label: "X509 CRL" }));
     assert_eq!(der(&pem.repeat(2), 1000), Err(PemError::NotAlone { label: "X509 CRL" }));
     assert_eq!(der(&pem, 10), Err(PemError::TooLarge { limit: 10 }));
+    let limit = list.der().len() - 1;
+    assert_eq!(der(&pem, limit + 1).as_deref(), Ok(list.der()));
+    assert_eq!(der(&pem, limit), Err(PemError::TooLarge { limit }));
+}
+
+#[test]
+fn names_and_key_identifiers_have_a_longest() {
+    use ListErrorKind as K;
+    let ca = Ca::root(KeyKind::Ed25519);
+    let read = |forge: Forge| {
+        let der = forge.sign(&ca.key);
+        let list = RevocationList::from_der(&der, MAX_LIST_SIZE).map(drop);
+        list.map_err(|error| (error.field(), error.kind().clone()))
+    };
+    // Four SEQUENCEs and the like with two octets of length each, and the type of the attribute.
+    let named = |octets: usize| {
+        let attribute = [tlv(6, &[0x55, 4, 3]), tlv(12, &vec![b'x'; octets - 21])].concat();
+        let issuer = tlv(0x30, &tlv(0x31, &tlv(0x30, &attribute)));
+        assert_eq!(issuer.len(), octets);
+        read(Forge { issuer, ..Forge::new(ca.certificate()) })
+    };
+    assert_eq!(named(4096), Ok(()));
+    assert_eq!(named(4097), Err(("issuer", K::IssuerTooLong { limit: 4096 })));
+    let identified = |octets: usize| {
+        let value = tlv(0x30, &tlv(0x80, &vec![7; octets - 8]));
+        assert_eq!(value.len(), octets);
+        read(Forge::new(ca.certificate()).with(AUTHORITY_KEY_ID, false, &value))
+    };
+    assert_eq!(identified(16_384), Ok(()));
+    for octets in [16_385, 20_000] {
+        let long = K::LongExtension { limit: 16_384 };
+        assert_eq!(identified(octets), Err(("authorityKeyIdentifier", long)));
+    }
+}
+
+/// What is critical is said in one way only.
+#[test]
+fn true_is_written_as_ff() {
+    let ca = Ca::root(KeyKind::Ed25519);
+    for octets in [&[0][..], &[1], &[0xfe], &[0xff, 0xff], &[]] {
+        let extension = [tlv(6, UNKNOWN), tlv(1, octets), tlv(4, &[])].concat();
+        let entry = [vec![2, 1, 1], utc("260531000000Z"), tlv(0x30, &tlv(0x30, &extension))].concat();
+        let der = Forge::new(ca.certificate()).entry(tlv(0x30, &entry)).sign(&ca.key);
+        let error = RevocationList::from_der(&der, MAX_LIST_SIZE).unwrap_err();
+        assert_eq!(
+            (error.field(), error.kind()),
+            ("crlEntryExtensions", &ListErrorKind::Value),
+            "{octets:x?}"
+        );
+    }
+}
+
+#[test]
+fn reasons_are_called_as_in_rfc_5280() {
+    let names: Vec<_> = Reason::ALL.iter().map(|reason| (reason.code(), reason.to_string())).collect();
+    let expected = [
+        (0, "unspecified"),
+        (1, "keyCompromise"),
+        (2, "cACompromise"),
+        (3, "affiliationChanged"),
+        (4, "superseded"),
+        (5, "cessationOfOperation"),
+        (6, "certificateHold"),
+        (9, "privilegeWithdrawn"),
+        (10, "aACompromise"),
+    ];
+    assert_eq!(names, expected.map(|(code, name)| (code, name.to_owned())));
+    assert_eq!(format!("[{:<14}]", Reason::KeyCompromise), "[keyCompromise ]");
+}
+
+#[test]
+fn lists_are_told_apart_by_what_they_say_about_their_issuer() {
+    let (one, other) = (Ca::root(KeyKind::Ed25519), Ca::root(KeyKind::Ed25519));
+    let alice = one.below("alice");
+    let first = one.revoke(None, &[]);
+    let next = one.revoke(Some(&first), &[alice.certificate()]);
+    assert_eq!(first.issuer_digest(), next.issuer_digest());
+    // Another name; another key of the same name.
+    let digests =
+        [&first, &alice.revoke(None, &[]), &other.revoke(None, &[])].map(|list| list.issuer_digest());
+    assert!(digests[0] != digests[1] && digests[0] != digests[2] && digests[1] != digests[2]);
+}
+
+/// By identifier, by the name of the issuer's issuer and serial number, or both.
+#[test]
+fn a_list_names_the_key_of_its_issuer() {
+    let root = Ca::root(KeyKind::Ed25519);
+    let alice = root.below("alice");
+    let certificate = alice.certificate();
+    let named = |name: &[u8]| tlv(0xa1, &tlv(0xa4, name));
+    let (above, own) = (named(certificate.issuer().as_der()), named(certificate.subject().as_der()));
+    let (serial, other) = (tlv(0x82, certificate.serial()), tlv(0x82, &[1]));
+    let web = tlv(0xa1, &tlv(0x86, b"http://ca.example.org"));
+    for (stated, right) in [
+        (vec![], true),
+        (above.clone(), true),
+        (serial.clone(), true),
+        ([&above[..], &serial].concat(), true),
+        ([&web[..], &serial].concat(), true),
+        (own.clone(), false),
+        (other.clone(), false),
+        ([&own[..], &serial].concat(), false),
+        ([&above[..], &other].concat(), false),
+        (tlv(0x80, b"another"), false),
+    ] {
+        let der = Forge::new(certificate).with(AUTHORITY_KEY_ID, false, &tlv(0x30, &stated)).sign(&alice.key);
+        let issuer = "CN=alice".to_owned();
+        let expected = if right { Ok(()) } else { Err(RevocationError::KeyIdentifier { issuer }) };
+        assert_eq!(read(&der).verify(certificate), expected, "{stated:x?}");
+    }
 }
 
 fn sample() -> Vec<u8> {

@@ -282,6 +282,21 @@ fn a_loaded_list_waits_for_its_issuer() {
     assert_eq!((store.waiting().count(), store.list_of(bob.certificate()).unwrap().number()), (2, 2.into()));
 }
 
+/// A CA that is renewed keeps its key, and what its old certificate may not do says nothing about the new one.
+#[test]
+fn a_waiting_list_counts_once_its_issuer_may_sign_lists() {
+    let Story { root, alice, .. } = Story::new();
+    let anchor = root_of(&root);
+    let chain = alice.leaf();
+    let list = alice.revoke(None, &[&chain[0]]);
+    let may_not = altered(alice.certificate(), &root.key, &[3, 2, 1, 0xc6], &[3, 2, 2, 0xc4]);
+    let before = [chain[0].clone(), may_not];
+    let mut store = RevocationStore::default();
+    assert_eq!(store.load(list.der(), &anchor, now()), Ok(Loaded::Waiting));
+    assert_eq!(revoked_at(store.verify(&before, &anchor, now())), None);
+    assert_eq!(revoked_at(store.verify(&chain, &anchor, now())), Some(0));
+}
+
 /// A CA that was delegated to fills its own room only.
 #[test]
 fn room_is_shared_by_the_cas_of_the_root() {
@@ -323,6 +338,27 @@ fn room_is_shared_by_the_cas_of_the_root() {
     assert_eq!(small.load(bob.revoke(None, &[]).der(), &anchor, now()), Ok(Loaded::Waiting));
     let refused = small.load(alice.revoke(None, &[]).der(), &anchor, now());
     assert_eq!(refused, Err(RevocationError::TooManyIssuers { limit: 1 }));
+}
+
+#[test]
+fn room_is_filled_to_the_last_octet() {
+    let Story { root, alice, .. } = Story::new();
+    let anchor = root_of(&root);
+    let chain = alice.leaf();
+    let path = path_of(&chain, &anchor);
+    let list = alice.revoke(None, &[]);
+    let size = list.der().len();
+    let store = |branch_octets, octets| {
+        RevocationStore::new(StoreLimits { branch_octets, octets, ..StoreLimits::default() })
+    };
+    let install = |mut store: RevocationStore| store.install(list.der(), Issuers::of_path(&path), now());
+    let load = |mut store: RevocationStore| store.load(list.der(), &anchor, now());
+    assert_eq!(install(store(size, size)), Ok(Installed::First));
+    assert_eq!(load(store(0, size)), Ok(Loaded::Waiting));
+    let full = RevocationError::Full { limit: size - 1 };
+    assert_eq!(install(store(size - 1, size)), Err(full.clone()));
+    assert_eq!(install(store(size, size - 1)), Err(full.clone()));
+    assert_eq!(load(store(size, size - 1)), Err(full));
 }
 
 /// A CA whose certificate was renewed has the same list; one of the same name and another key has not.

@@ -35,6 +35,16 @@ fn validity() -> Validity {
     Validity::new(at("2026-01-01"), at("2027-01-01")).unwrap()
 }
 
+fn policy() -> Policy {
+    Policy {
+        cpuids: [Int::ZERO].into(),
+        unikernels: Int::from(2),
+        memory: Int::from(64),
+        block: None,
+        bridges: [].into(),
+    }
+}
+
 fn leaf(cas: &[Certificate<'_>], ca_key: &KeyPair, name: &str) -> Certificate<'static> {
     let (random, own) = (SystemRandom::new(), key());
     let terms = Terms::new(validity(), &random).unwrap();
@@ -57,16 +67,9 @@ impl Pki {
         let terms = || Terms::new(validity(), &random).unwrap();
         let (root_key, alice_key) = (key(), key());
         let root = vec![issue::root("ca", &root_key, &terms()).unwrap()];
-        let policy = Policy {
-            cpuids: [Int::ZERO].into(),
-            unikernels: Int::from(2),
-            memory: Int::from(64),
-            block: None,
-            bridges: [].into(),
-        };
         let issuer = Issuer::new(&root, &root_key).unwrap();
         let label = "alice".parse().unwrap();
-        let alice = vec![issuer.intermediate(&label, alice_key.public_key(), &policy, &terms()).unwrap()];
+        let alice = vec![issuer.intermediate(&label, alice_key.public_key(), &policy(), &terms()).unwrap()];
         Self { root, root_key, alice, alice_key }
     }
 
@@ -160,8 +163,41 @@ fn a_list_of_a_ca_that_is_connected_counts_when_it_is_loaded() {
     // Somebody is connected who did.
     let mut judge = pki.judge();
     let judged = judge.judge(&chain, noon()).unwrap();
+    let changes = judge.changes();
     judge.load(&list, noon()).unwrap();
     assert!(judge.revoked(&judged.path).is_some());
+    assert!(judge.links.is_empty() && judge.changes() != changes);
+    // A list of somebody else changes nothing for those who are connected.
+    let (other, changes) = (Pki::new(), judge.changes());
+    let other = self::list(&other.alice[0], &other.alice_key, &chain[0]);
+    assert_eq!(judge.load(&other, noon()).unwrap(), Loaded::Waiting);
+    assert_eq!(judge.changes(), changes);
+}
+
+/// Below a CA that was revoked are all CAs below it, too.
+#[test]
+fn the_revoked_ca_of_a_longer_path_is_named() {
+    let pki = Pki::new();
+    let (random, bob_key) = (SystemRandom::new(), key());
+    let cas = [pki.alice.clone(), pki.root.clone()].concat();
+    let issuer = Issuer::new(&cas, &pki.alice_key).unwrap();
+    let terms = Terms::new(validity(), &random).unwrap();
+    let bob = issuer.intermediate(&"bob".parse().unwrap(), bob_key.public_key(), &policy(), &terms).unwrap();
+    let cas = [vec![bob], pki.alice.clone()].concat();
+    let chain = [vec![leaf(&cas, &bob_key, "one")], cas.clone()].concat();
+    for (place, list) in [
+        (0, list(&cas[0], &bob_key, &chain[0])),
+        (1, list(&cas[1], &pki.alice_key, &chain[1])),
+        (2, list(&pki.root[0], &pki.root_key, &chain[2])),
+    ] {
+        let mut judge = pki.judge();
+        let judged = judge.judge(&chain, noon()).unwrap();
+        judge.load(&list, noon()).unwrap();
+        let found = judge.revoked(&judged.path).unwrap();
+        assert_eq!(refusal(&found), (Position::Sent(place), Rule::Revoked));
+        let subject = ["CN=one", "CN=bob", "CN=alice"][place];
+        assert!(found.to_string().contains(subject), "{found}");
+    }
 }
 
 #[test]
@@ -173,4 +209,41 @@ fn connections_of_one_user_share_what_is_kept_and_it_goes_with_the_last() {
     assert_eq!(Arc::strong_count(&judged[0].path.issuers), 10);
     drop(judged);
     assert_eq!(judge.known.values().filter(|cas| cas.strong_count() > 0).count(), 0);
+}
+
+#[test]
+fn what_is_kept_of_closed_connections_is_forgotten_before_it_is_too_much() {
+    let pki = Pki::new();
+    let mut judge = pki.judge();
+    let alice = judge.judge(&pki.chain("one"), noon()).unwrap();
+    let closed = (0..2 * MAX_CONNECTIONS - 2).map(|number| {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        (id, Arc::downgrade(&Arc::from(Vec::new())))
+    });
+    judge.known.extend(closed);
+    let direct = |name: &str| [leaf(&pki.root, &pki.root_key, name)];
+    let root = judge.judge(&direct("two"), noon()).unwrap();
+    assert_eq!(judge.known.len(), 2 * MAX_CONNECTIONS);
+    // There is no room for another: those of connections that last stay, the others go.
+    let other = {
+        let (random, own) = (SystemRandom::new(), key());
+        let issuer = Issuer::new(&pki.root, &pki.root_key).unwrap();
+        let terms = Terms::new(validity(), &random).unwrap();
+        let ca = issuer.intermediate(&"bob".parse().unwrap(), own.public_key(), &policy(), &terms).unwrap();
+        let leaf = leaf(std::slice::from_ref(&ca), &own, "one");
+        judge.judge(&[leaf, ca], noon()).unwrap()
+    };
+    assert_eq!(judge.known.len(), 3);
+    for (judged, chain) in [(alice, pki.chain("three")), (root, direct("four").to_vec())] {
+        let again = judge.judge(&chain, noon()).unwrap();
+        assert!(Arc::ptr_eq(&judged.path.issuers, &again.path.issuers));
+    }
+    drop(other);
+}
+
+#[test]
+fn a_judge_is_shown_by_its_root() {
+    let judge = Pki::new().judge();
+    assert_eq!(format!("{judge:?}"), format!("Judge {{ root: {:?}, .. }}", judge.root));
 }

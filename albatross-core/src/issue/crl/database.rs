@@ -68,7 +68,7 @@ pub fn parse_serial(text: &str) -> Result<Serial, IssueError> {
 fn octet_of(digits: &[u8]) -> Option<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     match digits {
-        [high, low] => Some((digit(*high)? << 4) | digit(*low)?),
+        [high, low] => Some(16 * digit(*high)? + digit(*low)?),
         _ => None,
     }
 }

@@ -70,7 +70,7 @@ impl Writer {
                 let significant = octets.iter().skip_while(|octet| **octet == 0);
                 let count = significant.clone().count();
                 // An usize has 8 octets at most.
-                self.0.push(0x80 | u8::try_from(count).unwrap_or(8));
+                self.0.push(0x80 + u8::try_from(count).unwrap_or(8));
                 self.0.extend(significant);
             }
         }
