@@ -7,7 +7,9 @@ use albatross_proto::command::{History, UnikernelCommand};
 use albatross_proto::frame::FrameReader;
 use albatross_proto::{Command, ConsoleCommand, Data, Header, Int, Name, Payload, Success, Time, Wire};
 
-use super::{Console, FifoId, HOLD, HOLD_MOST, Input, MAX_CONSOLES, Notice, Output, PENDING_HIGH};
+use super::{
+    Console, FifoId, HOLD, HOLD_MOST, Input, MAX_CONSOLES, Notice, Output, PENDING_HIGH, PENDING_LOW,
+};
 use crate::machine::{ClientId, Level, Now};
 
 const DAEMON: ClientId = ClientId(0);
@@ -165,6 +167,7 @@ fn history_then_live_lines() {
     host.write(fifo, b"one\ntwo\n\nthr");
     let client = host.subscribe("foo:hello", 1);
     assert_eq!(host.seen(client), ["3 foo:hello success subscribed", "0 foo:hello 1000000 two"]);
+    assert!(host.console.handle(host.now, Input::FifoBytes(fifo, b"")).is_empty(), "nothing to send");
     host.now.wall = Time::from_unix(1_000_001, 0).unwrap();
     host.write(fifo, b"ee\nfour\r\n");
     assert_eq!(host.seen(client), ["0 foo:hello 1000001 three", "0 foo:hello 1000001 four\r"]);
@@ -212,9 +215,16 @@ fn a_subscription_ends_with_any_frame_or_with_the_connection() {
     host.write(fifo, b"line\n");
     assert_eq!(host.seen(first).len() + host.seen(second).len(), 2);
     // Nobody waits for it any more, so it is not kept.
-    let client = host.subscribe(":b", 0);
+    let client = host.subscribe("c:b", 0);
+    assert!(host.console.rooms.get(&"c:b".parse().unwrap()).is_some());
     host.give(Input::Closed(client));
-    assert_eq!(host.console.rooms.entry(&":b".parse().unwrap()).subscribers.len(), 0);
+    assert!(host.console.rooms.get(&"c:b".parse().unwrap()).is_none());
+    // As long as somebody does, it is.
+    let (first, second) = (host.subscribe("d:c", 0), host.subscribe("d:c", 0));
+    host.give(Input::Closed(first));
+    let fifo = host.start("d:c", 1);
+    host.write(fifo, b"line\n");
+    assert_eq!(host.seen(second)[1..], ["0 d:c 1000000 line"]);
 }
 
 #[test]
@@ -328,6 +338,16 @@ fn a_path_that_only_subscribers_know_keeps_one_console() {
 }
 
 #[test]
+fn who_has_waited_longest_goes_first() {
+    let mut host = Host::new();
+    host.start("foo:x", 3);
+    let (first, second) = (host.subscribe("foo:b", 0), host.subscribe("foo:a", 0));
+    let third = host.subscribe("foo:c", 0);
+    assert!(host.closed.contains(&first));
+    assert!(!host.closed.contains(&second) && !host.closed.contains(&third));
+}
+
+#[test]
 fn consoles_are_bounded_altogether() {
     let mut host = Host::new();
     for number in 0..MAX_CONSOLES + 10 {
@@ -414,6 +434,11 @@ fn a_subscriber_that_catches_up_stays() {
     assert!(host.paused.is_empty());
     host.wait(HOLD * 2);
     assert!(!host.closed.contains(&slow));
+    // As many octets may wait as are said to be few.
+    flood(&mut host, fifo);
+    let pending = host.console.subscribers[&slow].pending;
+    host.give(Input::Written(slow, pending - PENDING_LOW));
+    assert!(host.paused.is_empty());
     // One that goes away holds up nobody either.
     flood(&mut host, fifo);
     host.give(Input::Closed(slow));
@@ -431,6 +456,11 @@ fn a_subscriber_that_hardly_reads_goes_after_a_while() {
     let mut held = Duration::ZERO;
     while host.paused.contains(&fifo) {
         host.give(Input::Written(slow, 100));
+        assert_eq!(
+            host.console.next_deadline(),
+            Some(host.now.monotonic + HOLD),
+            "it is not looked at before"
+        );
         host.wait(HOLD);
         held += HOLD;
     }
