@@ -429,9 +429,9 @@ mod tests {
         assert_eq!(outputs(&mut sender).1, [SenderOutput::Answer(Answer::Later)]);
         event(&mut sender, at(5000));
         assert!(!sender.is_prompt() && !sender.is_waiting());
-        for number in 2..4 {
-            answer(&mut sender, at(6000), number, Payload::Success(Success::Empty));
-        }
+        answer(&mut sender, at(6000), 2, Payload::Success(Success::Empty));
+        assert!(!sender.is_prompt(), "the second is late, too");
+        answer(&mut sender, at(6000), 3, Payload::Success(Success::Empty));
         event(&mut sender, at(6000));
         assert!(sender.is_prompt(), "it has caught up");
     }
@@ -451,8 +451,13 @@ mod tests {
         assert!(!sender.is_prompt());
         assert_eq!(outputs(&mut sender), (vec![], vec![]));
         assert_eq!(sender.next_deadline(), Some(REFUSED_RETRY));
-        sender.tick(Now { monotonic: REFUSED_RETRY, ..at(0) });
+        let retry = Now { monotonic: REFUSED_RETRY, ..at(0) };
+        sender.tick(retry);
         assert_eq!(outputs(&mut sender).0, [2, 4, 5]);
+        // What it said of the first time says nothing about the second.
+        answer(&mut sender, retry, 4, Payload::Failure("no space".into()));
+        assert_eq!(outputs(&mut sender), (vec![], vec![]));
+        assert!(sender.is_prompt() && sender.unwritten() == 3);
     }
 
     #[test]
@@ -474,6 +479,7 @@ mod tests {
         for wrong in [
             &b"garbage"[..],
             &Wire::new(Header::new(9, Name::root()), Payload::Success(Success::Empty)).encode().unwrap(),
+            &Wire::new(Header::new(9, Name::root()), Payload::Failure("no".into())).encode().unwrap(),
         ] {
             let mut sender = connected(at(0));
             event(&mut sender, at(0));
@@ -482,6 +488,10 @@ mod tests {
             assert_eq!(outputs(&mut sender).1, [SenderOutput::Close, SenderOutput::Answer(Answer::Later)]);
             assert_eq!(sender.unwritten(), 1);
         }
+        // Nor is one awaited where nothing was sent, of an event that there never was.
+        let mut sender = connected(at(0));
+        answer(&mut sender, at(0), 2, Payload::Success(Success::Empty));
+        assert_eq!(outputs(&mut sender).1, [SenderOutput::Close, SenderOutput::Answer(Answer::Later)]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ struct Host {
     notices: Vec<Notice>,
     appends: usize,
     failing: bool,
+    /// Writes are not answered.
+    slow: bool,
     next_file: Option<Vec<u8>>,
 }
 
@@ -49,6 +51,7 @@ impl Host {
             notices: Vec::new(),
             appends: 0,
             failing: false,
+            slow: false,
             next_file: None,
         }
     }
@@ -94,7 +97,9 @@ impl Host {
                     return self.give(Input::Appended(Err("no space left")));
                 }
                 file.extend(octets);
-                self.give(Input::Appended(Ok(())));
+                if !self.slow {
+                    self.give(Input::Appended(Ok(())));
+                }
             }
             Output::Read { client, file, position, length } => {
                 let position = usize::try_from(position).unwrap();
@@ -200,6 +205,38 @@ fn events_are_answered_when_they_are_durable_and_many_with_one_write() {
     assert_eq!(host.answers(0).len() + host.answers(1).len() + host.answers(2).len(), 100);
     assert!(host.answers(1).iter().all(|(number, failure)| number % 3 == 1 && failure.is_none()));
     assert!(!host.machine.is_busy() && host.machine.next_deadline().is_none());
+}
+
+/// Else what is being written would be forgotten, and never answered.
+#[test]
+fn there_is_one_write_at_a_time() {
+    let mut host = Host::new();
+    host.slow = true;
+    host.event(0, 1, ":a");
+    host.give(Input::Turn);
+    for number in 2..4 {
+        host.event(0, number, ":a");
+        assert!(!host.machine.is_busy(), "the disk is waited for");
+        host.give(Input::Turn);
+    }
+    assert_eq!((host.appends, host.answers(0).len()), (1, 0));
+    host.slow = false;
+    host.give(Input::Appended(Ok(())));
+    assert_eq!(host.answers(0), [(1, None)]);
+    host.settle();
+    assert_eq!((host.appends, host.log()), (2, vec![1, 2, 3]));
+    assert_eq!(host.answers(0).len(), 3);
+    // Nor is anything written while the file is being replaced.
+    host.give(Input::Reopen);
+    let now = Now { monotonic: host.now, wall: Time::default() };
+    assert!(matches!(host.machine.handle(now, Input::Turn)[..], [Output::Reopen { .. }]));
+    host.event(0, 4, ":a");
+    assert!(!host.machine.is_busy());
+    host.give(Input::Turn);
+    assert_eq!(host.appends, 2);
+    host.give(Input::Opened(Ok(Opened::Same)));
+    host.settle();
+    assert_eq!(host.log(), [1, 2, 3, 4]);
 }
 
 #[test]
@@ -444,6 +481,40 @@ fn too_many_of_one_path_do_not_keep_others_away() {
     }
     assert_eq!(host.closed, (2..=12).map(ClientId).collect());
     assert_eq!(host.notices.len(), 11);
+    // Be they the first or the last by their name.
+    let mut host = Host::new();
+    host.subscribe(1, "b:x", count(0));
+    for client in 2..=MAX_SUBSCRIBERS + 10 {
+        host.subscribe(client, "a:", count(0));
+    }
+    assert_eq!(host.closed, (2..=11).map(ClientId).collect());
+}
+
+#[test]
+fn who_has_nothing_to_take_stays_and_who_takes_nothing_goes_under_his_name() {
+    let mut host = Host::new();
+    host.subscribe(1, "a:b", count(0));
+    host.subscribe(2, "a:", count(0));
+    assert_eq!(host.machine.next_deadline(), None, "nothing waits for them");
+    host.now += 5 * PATIENCE;
+    host.give(Input::Tick);
+    assert!(host.closed.is_empty());
+    // He has as long as ever from when something waits, and no longer for what comes in addition.
+    let begin = host.now;
+    host.deaf.insert(ClientId(1));
+    host.event(0, 1, "a:b");
+    host.settle();
+    host.now += PATIENCE / 2;
+    host.event(0, 2, "a:b");
+    host.settle();
+    assert_eq!(host.machine.next_deadline(), Some(begin + PATIENCE));
+    host.give(Input::Tick);
+    assert!(host.closed.is_empty());
+    host.now = begin + PATIENCE;
+    host.give(Input::Tick);
+    assert_eq!(host.closed, [ClientId(1)].into());
+    let last = host.got[&ClientId(1)].last().unwrap();
+    assert!(matches!(last.payload, Payload::Failure(_)) && last.header.name == "a:b".parse().unwrap());
 }
 
 #[test]
