@@ -207,18 +207,21 @@ fn albatrossd_that_refuses_or_sends_nonsense_is_left_and_asked_again() {
             .unwrap(),
         b"nonsense".to_vec(),
     ];
-    for answer in answers {
+    for answer in &answers {
         let mut host = Host::new();
         host.vmmd = Some(VMMD);
         host.pass(Duration::ZERO);
-        host.give(Input::Frame(VMMD, &answer));
+        host.give(Input::Frame(VMMD, answer));
         assert!(host.closed.contains(&VMMD));
         assert_eq!(host.stats.next_deadline(), Some(RECONNECT));
+        let refused = Notice::VmmdRefused("no".into());
+        assert_eq!(host.notices == [refused], *answer == answers[0], "{:?}", host.notices);
+        assert_eq!(host.notices.len(), 1);
     }
-    // So it is later.
+    // So it is later, and is answered nothing: it asked nothing.
     let mut host = told();
     host.command(VMMD, ":", StatisticsCommand::Subscribe);
-    assert!(host.closed.contains(&VMMD));
+    assert!(host.closed.contains(&VMMD) && host.seen(VMMD).is_empty());
     assert_eq!(host.stats.next_deadline(), Some(RECONNECT));
 }
 
@@ -384,6 +387,18 @@ fn who_reads_slowly_stays() {
 }
 
 #[test]
+fn who_has_nothing_to_take_stays() {
+    let mut host = told();
+    let client = host.subscribe("a:");
+    host.pass(10 * PATIENCE);
+    assert!(!host.closed.contains(&client));
+    host.processes.insert(10, 10);
+    host.add(VMMD, "a:one", 10);
+    host.pass(INTERVAL);
+    assert_eq!(host.seen(client), ["7 a: subscribed", "0 :one 10s"]);
+}
+
+#[test]
 fn subscribers_are_bounded_by_name_and_altogether() {
     let mut host = told();
     let first: Vec<ClientId> = (0..=MAX_SUBSCRIBERS_OF_NAME).map(|_| host.subscribe("a:")).collect();
@@ -406,20 +421,32 @@ fn what_an_interval_brings_is_bounded_and_no_message_is_longer_than_counted() {
     let network: Vec<(Text, Text)> = (0..200)
         .map(|number| ("x".repeat(200).as_str().into(), format!("t{number}").as_str().into()))
         .collect();
+    let path = ["x".repeat(63), "y".repeat(63), "z".repeat(15)].join(":");
     let mut added = 0;
     loop {
         let command =
             StatisticsCommand::Add { vmmdev: "".into(), pid: Int::from(10_u32), network: network.clone() };
-        host.command(CLIENT, &format!("a:n{added}"), command);
+        host.command(CLIENT, &format!("{path}:n{added}"), command);
         if host.seen(CLIENT)[0].contains("no: ") {
             break;
         }
         added += 1;
     }
-    assert!(added > 50);
-    // One in place of another fits.
-    host.add(CLIENT, "a:n0", 10);
-    assert_eq!(host.seen(CLIENT), ["7 a:n0 added"]);
+    let each = MESSAGE_OCTETS + path.len() + ":n00".len() + 200 * (INTERFACE_OCTETS + 200);
+    assert_eq!(added, MAX_TICK_OCTETS / each, "as many as fit, and no more");
+    // One in place of another fits, and where some have gone there is room for as many again.
+    host.add(CLIENT, &format!("{path}:n0"), 10);
+    assert_eq!(host.seen(CLIENT), [format!("7 {path}:n0 added")]);
+    for number in 1..added {
+        host.command(CLIENT, &format!("{path}:n{number}"), StatisticsCommand::Remove);
+    }
+    host.seen(CLIENT);
+    for number in 1..added {
+        let command =
+            StatisticsCommand::Add { vmmdev: "".into(), pid: Int::from(10_u32), network: network.clone() };
+        host.command(CLIENT, &format!("b:n{number}"), command);
+        assert_eq!(host.seen(CLIENT), [format!("7 b:n{number} added")]);
+    }
     let least = i64::MIN;
     let data = IfData {
         bridge: "x".repeat(200).as_str().into(),
