@@ -367,6 +367,12 @@ fn what_is_left_out_is_counted_and_said_once_each_time() {
     let slow = |host: &Host| host.notices.iter().filter(|it| **it == Notice::DatabaseSlow).count();
     let waiting = fill(&mut host);
     assert_eq!(slow(&host), 1);
+    // As much as may wait is not too much.
+    let before = host.written.len();
+    host.give(Input::Database(FromDatabase::Written(waiting + LINES.len() - MAX_WAITING)));
+    host.data(":hello");
+    assert_eq!((host.written.len(), slow(&host)), (before + 1, 1));
+    let waiting = MAX_WAITING;
     // It has caught up, and is slow again.
     host.give(Input::Database(FromDatabase::Written(waiting)));
     fill(&mut host);

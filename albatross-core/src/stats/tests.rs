@@ -391,6 +391,21 @@ fn what_an_interval_brings_is_bounded_and_no_message_is_longer_than_counted() {
     }
     let each = MESSAGE_OCTETS + path.len() + ":n00".len() + 200 * (INTERFACE_OCTETS + 200);
     assert_eq!(added, MAX_TICK_OCTETS / each, "as many as fit, and no more");
+    // As much as there is room for fits, and an octet more does not.
+    let left = MAX_TICK_OCTETS - host.stats.octets - MESSAGE_OCTETS - ":n".len();
+    let mut bridges = vec![200; left / (INTERFACE_OCTETS + 200)];
+    bridges[0] += left % (INTERFACE_OCTETS + 200);
+    for more in [1, 0] {
+        bridges[1] = 200 + more;
+        let network =
+            bridges.iter().map(|length| ("x".repeat(*length).as_str().into(), "t".into())).collect();
+        let command = StatisticsCommand::Add { vmmdev: "".into(), pid: Int::from(10_u32), network };
+        host.command(CLIENT, ":n", command);
+        assert_eq!(host.seen(CLIENT)[0] == "7 :n added", more == 0);
+    }
+    assert_eq!(host.stats.octets, MAX_TICK_OCTETS);
+    host.command(CLIENT, ":n", StatisticsCommand::Remove);
+    host.seen(CLIENT);
     // One in place of another fits, and where some have gone there is room for as many again.
     host.add(CLIENT, &format!("{path}:n0"), 10);
     assert_eq!(host.seen(CLIENT), [format!("7 {path}:n0 added")]);

@@ -114,3 +114,23 @@ fn a_guest_that_ends_while_it_is_held_up_leaves_nothing_behind() {
     assert!(host.console.fifos.is_empty());
     assert!(!host.closed.contains(&stuck), "there is nothing more to send");
 }
+
+#[test]
+fn as_much_as_may_wait_holds_up_nobody() {
+    let mut host = Host::new();
+    let fifo = host.start("foo:a", 1);
+    let slow = host.subscribe("foo:a", 0);
+    host.stuck.insert(slow);
+    let pending = |host: &Host| host.console.subscribers[&slow].pending;
+    let line = [&[b'x'; 500][..], b"\n"].concat();
+    host.write(fifo, &line);
+    let each = pending(&host);
+    while pending(&host) <= PENDING_HIGH - each {
+        host.write(fifo, &line);
+    }
+    host.give(Input::Written(slow, pending(&host) + each - PENDING_HIGH));
+    host.write(fifo, &line);
+    assert_eq!((pending(&host), host.paused.len()), (PENDING_HIGH, 0));
+    host.write(fifo, &line);
+    assert!(host.paused.contains(&fifo));
+}

@@ -258,6 +258,22 @@ fn a_change_costs_an_entry_and_now_and_then_all_is_written() {
 }
 
 #[test]
+fn all_is_written_when_as_much_was_appended_as_is_on_record_or_a_little() {
+    let mut host = Host::new();
+    for index in 0..20 {
+        host.ask(&format!("p{index}:"), add(policy(2, 512)));
+        host.create(&format!("p{index}:a"), Arguments { memory: Int::ONE, ..arguments() });
+    }
+    let (mut length, mut written) = (host.journal.len(), 0);
+    for change in 0..2 * 257 {
+        host.ask("p0:", add(policy(2, 400 + change)));
+        written += usize::from(host.journal.len() < length);
+        length = host.journal.len();
+    }
+    assert_eq!(written, 2);
+}
+
+#[test]
 fn a_start_that_fails_says_nothing_about_the_record() {
     for failing in ["FindTender", "MakeFifo", "Spawn"] {
         let mut host = Host::new();
