@@ -318,7 +318,8 @@ impl Console {
     /// Sends new lines to everybody who watches `name`, and pauses its guest where they do not keep up.
     fn deliver(&mut self, now: Now, name: &Name, frames: Vec<u8>) {
         let Some(room) = self.rooms.get(name) else { return };
-        if frames.is_empty() || room.subscribers.is_empty() {
+        // Nobody is subscribed, or no line has ended.
+        if frames.is_empty() {
             return;
         }
         let mut behind = false;

@@ -135,7 +135,7 @@ impl Chain {
 enum At<'f> {
     /// A record, and where it ends.
     Record { content: &'f [u8], link: [u8; LINK], end: usize },
-    /// The beginning of one.
+    /// The beginning of one, or the end of the file.
     Torn,
     /// Nothing that was written there.
     Broken,
@@ -151,7 +151,7 @@ impl Log {
         let (previous, _) = rest.split_first_chunk::<LINK>().ok_or(LogError::NoLog)?;
         let mut log = Self { previous: *previous, records: Vec::new(), link: *previous, torn: 0 };
         let mut position = BEGIN;
-        while position < file.len() {
+        loop {
             match at(file, position, &log.link) {
                 At::Record { content, link, end } => {
                     let record =
@@ -167,7 +167,6 @@ impl Log {
                 At::Broken => return Err(LogError::Broken { position }),
             }
         }
-        Ok(log)
     }
 
     /// The file without what is torn.
@@ -335,5 +334,23 @@ mod tests {
         let (mut chain, _) = Chain::begin([0; LINK]);
         assert!(matches!(chain.append(&long), Err(LogError::TooLong { .. })));
         assert_eq!(chain.link(), &[0; LINK]);
+    }
+
+    #[test]
+    fn a_file_is_told_by_its_first_octets() {
+        assert!(is_log(&file(1).0) && is_log(&MAGIC));
+        assert!(!is_log(b"ALBLOG2\n") && !is_log(&MAGIC[1..]) && !is_log(b""));
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_cause() {
+        use core::error::Error;
+        let error = LogRecord::decode(b"nonsense").unwrap_err();
+        let cause = error.to_string();
+        let record = LogError::Record { position: 40, error };
+        assert_eq!(record.source().map(ToString::to_string), Some(cause));
+        let encode = EncodeError::TooLong { length: 5 };
+        assert_eq!(LogError::Encode(encode).source().map(ToString::to_string), Some(encode.to_string()));
+        assert!(LogError::NoLog.source().is_none());
     }
 }

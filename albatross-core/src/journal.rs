@@ -335,4 +335,19 @@ mod tests {
         file.extend(WRITER.entry(b"\xbd\x00"));
         assert!(matches!(read(&file), Err(JournalError::Entry { position: at, .. }) if at == position));
     }
+
+    #[test]
+    fn a_file_is_told_by_its_first_octets() {
+        assert!(is_journal(&WRITER.begin(b"")) && is_journal(&MAGIC));
+        assert!(!is_journal(&MAGIC[1..]) && !is_journal(b"nonsense") && !is_journal(b""));
+    }
+
+    #[test]
+    fn an_entry_of_another_version_has_its_cause() {
+        use core::error::Error;
+        let error = read(&WRITER.begin(b"nonsense")).unwrap_err();
+        let cause = Record::decode(b"nonsense").unwrap_err();
+        assert_eq!(error.source().map(ToString::to_string), Some(cause.to_string()));
+        assert!(JournalError::NoRecord.source().is_none());
+    }
 }

@@ -187,10 +187,10 @@ mod tests {
         let mut now = Duration::ZERO;
         assert_eq!(backoff.delay(), Duration::ZERO);
         let mut expected = Backoff::FIRST_DELAY;
-        for _ in 0..100 {
+        for ends in 1..=100 {
             backoff.started(now);
             now += Duration::from_secs(1);
-            assert_eq!(backoff.ended(now), expected);
+            assert_eq!((backoff.ended(now), backoff.ends()), (expected, ends));
             expected = (2 * expected).min(Backoff::MAX_DELAY);
         }
         assert_eq!(expected, Backoff::MAX_DELAY);

@@ -90,3 +90,54 @@ fn what_cannot_be_kept_is_told() {
     let mut intake = Intake::new(false, 10);
     assert_eq!(intake.feed(&frame(b"x"), |_| Err("no room")), Err("no room"));
 }
+
+/// Little of it comes at once and makes much, and what follows it may come with its last octets.
+#[test]
+fn a_zlib_stream_is_taken_to_its_end_and_nothing_after_it() {
+    const LENGTH: usize = 300_000;
+    let zlib = deflate(&vec![7; LENGTH], 9);
+    assert!(zlib.len() < 1000, "one piece makes several");
+    let long = [&zlib[..], b"x"].concat();
+    let limit = u64::try_from(LENGTH).unwrap();
+    for cut in 0..=zlib.len() {
+        let mut kept = 0;
+        let mut feed = |content: &mut Content, octets: &[u8]| {
+            let keep = |octets: &[u8]| {
+                kept += octets.len();
+                Ok::<_, ()>(())
+            };
+            content.feed(octets, keep).unwrap()
+        };
+        let mut content = Content::new(true, limit);
+        assert_eq!(feed(&mut content, &long[..cut]), Ok(()));
+        let trailing = IntakeError::Inflate(InflateError::TrailingData { end: zlib.len() });
+        assert_eq!(feed(&mut content, &long[cut..]), Err(trailing), "cut at {cut}");
+        assert_eq!(kept, LENGTH, "cut at {cut}");
+    }
+    let mut content = Content::new(true, limit);
+    assert_eq!(content.feed(&zlib, |_| Ok::<_, ()>(())).unwrap(), Ok(()));
+    assert_eq!(content.finish(), Ok(limit));
+}
+
+#[test]
+fn a_chunk_may_be_as_long_as_the_longest() {
+    let mut intake = Intake::new(false, u64::MAX);
+    let header = frame::header(MAX_CHUNK).unwrap();
+    assert_eq!(intake.feed(&header, |_| Ok::<_, ()>(())).unwrap(), Ok(Progress::More));
+}
+
+#[test]
+fn what_is_wrong_has_its_cause_and_what_is_shown_is_short() {
+    use core::error::Error;
+    let long = FrameError::TooLong { length: 9, limit: 8 };
+    for (error, cause) in [
+        (IntakeError::Chunk(long), Some(long.to_string())),
+        (IntakeError::Inflate(InflateError::Truncated), Some(InflateError::Truncated.to_string())),
+        (IntakeError::TooLong { limit: MB }, None),
+        (IntakeError::Cut, None),
+    ] {
+        assert_eq!(error.source().map(ToString::to_string), cause);
+    }
+    let shown = format!("{:?}", Content::new(true, 77));
+    assert!(shown.contains("limit: 77") && shown.len() < 100, "{shown}");
+}

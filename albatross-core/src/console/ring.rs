@@ -120,4 +120,15 @@ mod tests {
         assert!(ring.octets.capacity() < RING_LINES * 524 * 9 / 8 + 1024);
         assert_eq!(size_of::<Line>(), 16);
     }
+
+    #[test]
+    fn a_ring_grows_a_few_times_and_not_with_each_line() {
+        let (mut ring, mut capacities) = (Ring::default(), std::collections::BTreeSet::new());
+        for _ in 0..RING_LINES {
+            ring.push(at(0), &[b'x'; 524]);
+            capacities.insert(ring.octets.capacity());
+        }
+        assert!((20..80).contains(&capacities.len()), "{}", capacities.len());
+        assert!(ring.octets.capacity() <= RING_LINES * 524 * 9 / 8 + 524);
+    }
 }

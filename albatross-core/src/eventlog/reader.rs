@@ -72,7 +72,7 @@ impl Reader {
         }
         self.rest.extend_from_slice(octets);
         let mut done = self.begin_of_file()?;
-        while let (Some(_), true) = (self.begin, done < self.rest.len()) {
+        while self.begin.is_some() {
             match at(&self.rest, done, &self.link) {
                 At::Record { content, link, end } => {
                     let position = self.at(done);
@@ -152,6 +152,7 @@ fn octets_of(length: usize) -> u64 {
 mod tests {
     use super::super::{Chain, Log};
     use super::*;
+    use crate::digest::sha256;
     use albatross_proto::log::{Event, LogEntry};
     use albatross_proto::{Int, Time};
 
@@ -184,7 +185,8 @@ mod tests {
         changed[150] ^= 1;
         let cut = &whole[..whole.len() - 3];
         for file in [&whole[..], &zeros, &garbage, &changed, cut, &whole[..20], b"", b"ALBLOX1\n"] {
-            for piece in [1, 7, 100, 4096, 1 << 20] {
+            // Zeros are looked at again with each piece, so that small ones of many take long.
+            for piece in [1, 7, 100, 4096, 1 << 20].into_iter().filter(|piece| file.len() / piece < 4000) {
                 match (Log::read(file), read(file, piece)) {
                     (Ok(log), Ok((records, end))) => {
                         assert_eq!(log.records, records);
@@ -198,6 +200,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// They are what a power cut leaves, and may be as many as the disk has.
+    #[test]
+    fn zeros_at_the_end_are_counted_and_not_kept() {
+        let whole = file(2);
+        let length = octets_of(whole.len());
+        let (mut reader, mut count) = (Reader::new(), 0);
+        reader.push(&whole[..whole.len() - 1], |_, _| count += 1).unwrap();
+        let end = reader.finish().unwrap();
+        assert_eq!((count, end.records, end.mark.position + end.torn), (1, 1, length - 1));
+        assert!(end.torn > 1);
+        reader.push(&whole[whole.len() - 1..], |_, _| count += 1).unwrap();
+        let next = &file(3)[whole.len()..];
+        for pieces in 1..=100 {
+            reader.push(&[0; 1000], |_, _| count += 1).unwrap();
+            assert_eq!(reader.next_position(), length + 1000 * pieces);
+            assert!(reader.rest.len() <= HEADER + MAX_RECORD);
+            // What stands after them was not written there, be it the next record.
+            let broken = Err(LogError::Broken { position: whole.len() });
+            assert_eq!(reader.clone().push(next, |_, _| count += 1), broken, "after {pieces}");
+        }
+        let end = reader.finish().unwrap();
+        assert_eq!((count, end.records, end.mark.position, end.torn), (2, 2, length, 100_000));
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_told_by_its_place() {
+        let whole = file(1);
+        let mut reader = Reader::new();
+        reader.push(&whole, |_, _| {}).unwrap();
+        let link = reader.link;
+        let content = b"nonsense";
+        let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+        let (head, next) = (sha256::<8>(&[&link, &length]), sha256::<LINK>(&[&link, &length, content]));
+        let record = [&length[..], &head, &next, content].concat();
+        let error = reader.push(&record, |_, _| panic!("none is whole")).unwrap_err();
+        assert!(matches!(error, LogError::Record { position, .. } if position == whole.len()), "{error}");
     }
 
     #[test]

@@ -104,9 +104,10 @@ fn no_name_makes_another_line_or_another_field() {
 fn times_out_of_range_are_numbers_all_the_same() {
     let mut strange = statistics();
     strange.rusage.utime = TimeVal { seconds: i64::MIN, microseconds: Int::MIN };
+    strange.rusage.stime = at(0, 0);
     strange.kinfo_mem.as_mut().unwrap().start = at(1_000_001, 500_000);
     let text = lines("x", &strange, wall());
-    assert!(text.contains(" utime=-9223376648540794235.387904,"), "{text}");
+    assert!(text.contains(" utime=-9223376648540794235.387904,stime=0.000000,"), "{text}");
     assert!(text.contains(",uptime=-1.500000\n"), "{text}");
 }
 
@@ -331,4 +332,78 @@ fn a_daemon_measures_itself_every_period_while_the_database_is_there() {
     assert!(
         memory.starts_with("kinfo_mem,vm=albatross vsize=0i,") && memory.ends_with(",uptime=999.750000\n")
     );
+}
+
+/// The operator reads these: each says what it is about, and what is wrong.
+#[test]
+fn notices_say_what_is_wrong() {
+    let gone = Notice::Subscription(Broken::Lost("reset".to_owned()));
+    for (notice, level, text) in [
+        (gone, Level::Warning, "the connection to albatross-stats is gone: reset"),
+        (Notice::Database(0), Level::Info, "the database is reached"),
+        (Notice::Database(3), Level::Info, "the database is reached; 3 messages were left out before"),
+        (
+            Notice::DatabaseClosed("refused".to_owned()),
+            Level::Warning,
+            "the database is not reached: refused",
+        ),
+        (Notice::DatabaseSlow, Level::Warning, "the database takes less than comes: statistics are left out"),
+    ] {
+        assert_eq!((notice.level(), notice.to_string().as_str()), (level, text));
+    }
+    let example = "an address is IP or IP:PORT, for example 127.0.0.1:8094 or [::1]:8094";
+    assert_eq!(AddressError.to_string(), example);
+}
+
+#[test]
+fn what_is_left_out_is_counted_and_said_once_each_time() {
+    let mut host = Host::new(":", true);
+    host.pass(Duration::ZERO);
+    let fill = |host: &mut Host| {
+        host.written.clear();
+        (0..MAX_WAITING / LINES.len() + 3).for_each(|_| host.data(":hello"));
+        host.written.iter().map(String::len).sum::<usize>()
+    };
+    let slow = |host: &Host| host.notices.iter().filter(|it| **it == Notice::DatabaseSlow).count();
+    let waiting = fill(&mut host);
+    assert_eq!(slow(&host), 1);
+    // As much as may wait is not too much.
+    let before = host.written.len();
+    host.give(Input::Database(FromDatabase::Written(waiting + LINES.len() - MAX_WAITING)));
+    host.data(":hello");
+    assert_eq!((host.written.len(), slow(&host)), (before + 1, 1));
+    let waiting = MAX_WAITING;
+    // It has caught up, and is slow again.
+    host.give(Input::Database(FromDatabase::Written(waiting)));
+    fill(&mut host);
+    assert_eq!(slow(&host), 2);
+    host.give(Input::Database(FromDatabase::Closed("reset".to_owned())));
+    host.pass(Duration::from_secs(1));
+    assert_eq!(host.notices.last(), Some(&Notice::Database(6)));
+}
+
+/// The clock of the one side may tick for the other.
+#[test]
+fn nobody_is_looked_for_or_left_before_his_time() {
+    let mut host = Host::new(":", true);
+    host.database_here = false;
+    host.pass(Duration::ZERO);
+    host.give(Input::Tick);
+    assert_eq!((host.connects.len(), host.asked), (1, 1));
+    assert!(host.closed.is_empty(), "it is still being connected to");
+    host.give(Input::Database(FromDatabase::Closed("refused".to_owned())));
+    host.give(Input::StatisticsClosed(Broken::Lost("reset".to_owned())));
+    host.give(Input::Tick);
+    assert_eq!((host.connects.len(), host.asked), (1, 1));
+    host.database_here = true;
+    host.pass(Duration::from_millis(250));
+    assert_eq!((host.connects.len(), host.asked), (2, 2));
+    // Nothing waits, however long.
+    assert_eq!(host.forwarder.next_deadline(), None);
+    host.pass(10 * PATIENCE);
+    host.give(Input::Tick);
+    assert!(host.closed.is_empty());
+    host.data(":hello");
+    let deadline = host.now.monotonic + PATIENCE;
+    assert_eq!(host.forwarder.next_deadline(), Some(deadline), "it has as long as ever for this");
 }

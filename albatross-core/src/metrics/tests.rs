@@ -291,3 +291,28 @@ fn the_dashboard_asks_for_what_is_shown() {
         assert!(is_shown, "{metric}");
     }
 }
+
+/// The operator reads these: each names whom or what it is about, and what is wrong.
+#[test]
+fn notices_say_whom_they_are_about_and_what_is_wrong() {
+    let client = ClientId(7);
+    let refused = |error| (Notice::Refused(client, error), Level::Info);
+    for ((notice, level), text) in [
+        (
+            (Notice::Subscription(Broken::Unreachable("refused".to_owned())), Level::Warning),
+            "albatross-stats cannot be reached: refused",
+        ),
+        (refused(RequestError::Malformed), "client 7 is refused: no request of HTTP/1"),
+        (refused(RequestError::NotFound), "client 7 is refused: there is only /metrics"),
+        (refused(RequestError::Method), "client 7 is refused: only GET and HEAD are answered"),
+        (refused(RequestError::TooLong), "client 7 is refused: a request of more than 8192 octets"),
+        ((Notice::TooMany(client), Level::Warning), "client 7 is closed: there are too many"),
+        ((Notice::TooSlow(client), Level::Warning), "client 7 is closed: it takes too long"),
+        (
+            (Notice::Full("a:b".parse().unwrap()), Level::Warning),
+            "a:b is left out: there are 16384 unikernels already",
+        ),
+    ] {
+        assert_eq!((notice.level(), notice.to_string().as_str()), (level, text));
+    }
+}

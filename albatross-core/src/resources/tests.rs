@@ -338,6 +338,8 @@ fn nonsense_is_refused() {
         let arguments = Arguments { memory, ..Arguments::new() };
         assert_eq!(tree.insert_unikernel(&name(":x"), &arguments), Err(Refused::NoMemory { memory }));
     }
+    let deepest = path(&vec!["b"; MAX_DEPTH].join(":"));
+    assert_eq!(tree.insert_policy(&deepest, policy(1, 1, None)), Ok(()));
     let deep = path(&vec!["a"; MAX_DEPTH + 1].join(":"));
     let depth = MAX_DEPTH + 1;
     assert_eq!(tree.insert_policy(&deep, policy(1, 1, None)), Err(Refused::TooDeep { depth }));
@@ -361,6 +363,23 @@ fn sums_beyond_the_range_of_the_wire_are_taken_apart_again() {
     }
     assert_eq!(tree.check_policy(&Path::root(), &Policy { memory: Int::MAX, ..policy(9, 1, None) }), Ok(()));
     assert_eq!(tree.usage(&Path::root()).memory, Int::MAX);
+    for (label, block) in [("x", Int::MIN), ("y", Int::MIN), ("z", Int::MIN)] {
+        tree.adopt_block(&name(label), block).unwrap();
+    }
+    assert_eq!(tree.usage(&Path::root()).block, Int::MIN);
+}
+
+#[test]
+fn what_a_unikernel_takes_is_told() {
+    let mut tree = Resources::default();
+    tree.adopt_block(&name("a:disk"), Int::ONE).unwrap();
+    let cpuids = [3, 0, 2].map(Int::from).into();
+    let arguments = Arguments { cpuids, net_devices: with_bridge("t").net_devices, ..with_blocks(&["disk"]) };
+    tree.insert_unikernel(&name("a:x"), &arguments).unwrap();
+    let demand = tree.unikernel(&name("a:x")).unwrap();
+    assert_eq!((demand.memory(), demand.cpuids()), (32.into(), &[0, 2, 3].map(Int::from)[..]));
+    assert_eq!(demand.bridges(), ["t".into()]);
+    assert_eq!(demand.block_devices(), ["disk".parse().unwrap()]);
 }
 
 #[test]
@@ -382,4 +401,6 @@ fn an_overcommit_factor_has_two_decimals_and_is_at_least_one() {
         assert_eq!(text.parse::<Overcommit>(), Err(OvercommitError), "{text}");
     }
     assert_eq!(Overcommit::default(), Overcommit::NONE);
+    let said = "not a factor from 1 to 100 with at most two decimals (write 1.5)";
+    assert_eq!(OvercommitError.to_string(), said);
 }

@@ -235,6 +235,8 @@ mod tests {
         let cut = STATUS.rsplit_once("nonvoluntary").unwrap().0;
         let missing = UsageError::Missing("nonvoluntary_ctxt_switches");
         assert_eq!(Usage::parse(STAT.as_bytes(), cut.as_bytes(), UNITS), Err(missing));
+        assert_eq!(missing.to_string(), "the kernel does not tell its nonvoluntary_ctxt_switches");
+        assert_eq!(UsageError::Ended.to_string(), "has ended");
     }
 
     #[test]

@@ -173,3 +173,41 @@ impl Subscription {
         text.parse().unwrap_or_else(|_| relative.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    fn answer(subscription: &mut Subscription, payload: Payload<'_>) -> Broken {
+        let wire = Wire::new(Header::new(0, Name::root()), payload);
+        subscription.frame(&wire.encode().unwrap()).unwrap_err()
+    }
+
+    #[test]
+    fn a_statistics_daemon_that_refuses_is_told_from_one_that_sends_something_else() {
+        let mut subscription = Subscription::new("a:b".parse().unwrap());
+        assert_eq!(subscription.name().to_string(), "a:b");
+        assert!(subscription.is_due(Duration::ZERO) && !subscription.is_due(Duration::ZERO));
+        let Wire { header, .. } = Wire::decode(&subscription.connected()).unwrap();
+        assert_eq!(header.name, *subscription.name());
+        let refused = answer(&mut subscription, Payload::Failure("no".into()));
+        assert_eq!(refused, Broken::Refused("no".into()));
+        let unexpected = answer(&mut subscription, Payload::Success(Success::Empty));
+        assert_eq!(unexpected, Broken::Unexpected);
+        subscription.lost(Duration::ZERO);
+        assert!(!subscription.is_due(RETRY_FIRST - Duration::from_millis(1)));
+        assert!(subscription.is_due(RETRY_FIRST));
+        let error = subscription.frame(b"nonsense").unwrap_err();
+        for (broken, text) in [
+            (error, "albatross-stats sent no message: "),
+            (refused, "albatross-stats refuses: no"),
+            (unexpected, "albatross-stats sent something else than statistics"),
+            (Broken::Unreachable("why".to_owned()), "albatross-stats cannot be reached: why"),
+            (Broken::Lost("why".to_owned()), "the connection to albatross-stats is gone: why"),
+        ] {
+            assert!(broken.to_string().starts_with(text), "{broken}");
+        }
+    }
+}

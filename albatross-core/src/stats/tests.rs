@@ -9,6 +9,8 @@ use albatross_proto::{Int, Time};
 use super::*;
 use crate::machine::Level;
 
+mod slow;
+
 const INTERVAL: Duration = Duration::from_secs(10);
 const UNITS: Units = Units { ticks: 100, page: 4096 };
 
@@ -207,18 +209,21 @@ fn albatrossd_that_refuses_or_sends_nonsense_is_left_and_asked_again() {
             .unwrap(),
         b"nonsense".to_vec(),
     ];
-    for answer in answers {
+    for answer in &answers {
         let mut host = Host::new();
         host.vmmd = Some(VMMD);
         host.pass(Duration::ZERO);
-        host.give(Input::Frame(VMMD, &answer));
+        host.give(Input::Frame(VMMD, answer));
         assert!(host.closed.contains(&VMMD));
         assert_eq!(host.stats.next_deadline(), Some(RECONNECT));
+        let refused = Notice::VmmdRefused("no".into());
+        assert_eq!(host.notices == [refused], *answer == answers[0], "{:?}", host.notices);
+        assert_eq!(host.notices.len(), 1);
     }
-    // So it is later.
+    // So it is later, and is answered nothing: it asked nothing.
     let mut host = told();
     host.command(VMMD, ":", StatisticsCommand::Subscribe);
-    assert!(host.closed.contains(&VMMD));
+    assert!(host.closed.contains(&VMMD) && host.seen(VMMD).is_empty());
     assert_eq!(host.stats.next_deadline(), Some(RECONNECT));
 }
 
@@ -351,39 +356,6 @@ fn what_is_no_command_for_it_is_refused_and_closed() {
 }
 
 #[test]
-fn who_does_not_read_gets_no_more_and_then_goes() {
-    let mut host = told();
-    host.processes.insert(10, 10);
-    host.add(VMMD, "a:one", 10);
-    let (reader, stuck) = (host.subscribe(":"), host.subscribe("a:"));
-    host.stuck.insert(stuck);
-    host.pass(INTERVAL * 3);
-    assert_eq!(host.seen(reader).len(), 4);
-    assert_eq!(host.seen(stuck), ["7 a: subscribed", "0 :one 10s"]);
-    assert!(!host.closed.contains(&stuck));
-    host.pass(INTERVAL);
-    assert!(host.closed.contains(&stuck));
-    assert!(host.seen(stuck)[0].contains("octets were not read in time"));
-    host.pass(INTERVAL);
-    assert_eq!(host.seen(reader).len(), 2);
-}
-
-#[test]
-fn who_reads_slowly_stays() {
-    let mut host = told();
-    host.processes.insert(10, 10);
-    host.add(VMMD, "a:one", 10);
-    let slow = host.subscribe(":");
-    host.stuck.insert(slow);
-    for _ in 0..20 {
-        host.pass(INTERVAL);
-        host.give(Input::Written(slow, 1));
-    }
-    assert!(!host.closed.contains(&slow));
-    assert_eq!(host.seen(slow).len(), 2);
-}
-
-#[test]
 fn subscribers_are_bounded_by_name_and_altogether() {
     let mut host = told();
     let first: Vec<ClientId> = (0..=MAX_SUBSCRIBERS_OF_NAME).map(|_| host.subscribe("a:")).collect();
@@ -406,20 +378,47 @@ fn what_an_interval_brings_is_bounded_and_no_message_is_longer_than_counted() {
     let network: Vec<(Text, Text)> = (0..200)
         .map(|number| ("x".repeat(200).as_str().into(), format!("t{number}").as_str().into()))
         .collect();
+    let path = ["x".repeat(63), "y".repeat(63), "z".repeat(15)].join(":");
     let mut added = 0;
     loop {
         let command =
             StatisticsCommand::Add { vmmdev: "".into(), pid: Int::from(10_u32), network: network.clone() };
-        host.command(CLIENT, &format!("a:n{added}"), command);
+        host.command(CLIENT, &format!("{path}:n{added}"), command);
         if host.seen(CLIENT)[0].contains("no: ") {
             break;
         }
         added += 1;
     }
-    assert!(added > 50);
-    // One in place of another fits.
-    host.add(CLIENT, "a:n0", 10);
-    assert_eq!(host.seen(CLIENT), ["7 a:n0 added"]);
+    let each = MESSAGE_OCTETS + path.len() + ":n00".len() + 200 * (INTERFACE_OCTETS + 200);
+    assert_eq!(added, MAX_TICK_OCTETS / each, "as many as fit, and no more");
+    // As much as there is room for fits, and an octet more does not.
+    let left = MAX_TICK_OCTETS - host.stats.octets - MESSAGE_OCTETS - ":n".len();
+    let mut bridges = vec![200; left / (INTERFACE_OCTETS + 200)];
+    bridges[0] += left % (INTERFACE_OCTETS + 200);
+    for more in [1, 0] {
+        bridges[1] = 200 + more;
+        let network =
+            bridges.iter().map(|length| ("x".repeat(*length).as_str().into(), "t".into())).collect();
+        let command = StatisticsCommand::Add { vmmdev: "".into(), pid: Int::from(10_u32), network };
+        host.command(CLIENT, ":n", command);
+        assert_eq!(host.seen(CLIENT)[0] == "7 :n added", more == 0);
+    }
+    assert_eq!(host.stats.octets, MAX_TICK_OCTETS);
+    host.command(CLIENT, ":n", StatisticsCommand::Remove);
+    host.seen(CLIENT);
+    // One in place of another fits, and where some have gone there is room for as many again.
+    host.add(CLIENT, &format!("{path}:n0"), 10);
+    assert_eq!(host.seen(CLIENT), [format!("7 {path}:n0 added")]);
+    for number in 1..added {
+        host.command(CLIENT, &format!("{path}:n{number}"), StatisticsCommand::Remove);
+    }
+    host.seen(CLIENT);
+    for number in 1..added {
+        let command =
+            StatisticsCommand::Add { vmmdev: "".into(), pid: Int::from(10_u32), network: network.clone() };
+        host.command(CLIENT, &format!("b:n{number}"), command);
+        assert_eq!(host.seen(CLIENT), [format!("7 b:n{number} added")]);
+    }
     let least = i64::MIN;
     let data = IfData {
         bridge: "x".repeat(200).as_str().into(),

@@ -74,13 +74,11 @@ impl Vmmd {
     /// The image follows as a stream.
     pub(super) fn create_by_digest(&mut self, requester: Requester, by_digest: ByDigest, force: bool) {
         let ByDigest { config, sha256, size } = by_digest;
-        let UnikernelConfig { typ, compressed, image, arguments } = config;
+        // What has an image in it, too, is no such command.
+        let UnikernelConfig { typ, compressed, arguments, .. } = config;
         let creation = Creation { requester, force, arguments };
         let left = usize::try_from(size.get()).unwrap_or(0).min(MAX_ENCODED);
         let checked = match self.check_creation(&creation, typ) {
-            Ok(()) if !image.is_empty() => {
-                Err("an image by digest is streamed, not sent with the command".to_owned())
-            }
             Ok(()) if left == 0 => Err(format!("an image of {size} octets cannot be streamed")),
             checked => checked,
         };

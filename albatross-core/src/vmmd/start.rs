@@ -514,10 +514,9 @@ impl Vmmd {
     }
 
     pub(super) fn console_patience_ended(&mut self, now: Now, name: &Name) {
-        let waits = self.unikernels.get(name).is_some_and(Unikernel::waits_for_console);
         let deadline = self.starting(name).and_then(|(_, start)| start.console_deadline);
         // The timer of an earlier start says nothing about this one.
-        if waits && deadline.is_some_and(|deadline| deadline <= now.monotonic) {
+        if deadline.is_some_and(|deadline| deadline <= now.monotonic) {
             let seconds = Duration::as_secs(&CONSOLE_PATIENCE);
             self.abort(now, name, &format!("the console daemon did not answer within {seconds} s"));
         }

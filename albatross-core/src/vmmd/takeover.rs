@@ -135,9 +135,9 @@ impl Vmmd {
     /// What is on record and does not run yet keeps its place, in the order of starts, whatever is asked for
     /// before it is started. One that does not fit any more is tried again when it is.
     fn admit_waiting(&mut self) {
+        // What runs was taken over, or will not be admitted now either.
         let waits = |(name, unikernel): (&Name, &Unikernel)| {
-            (!unikernel.admitted && unikernel.running().is_none())
-                .then(|| (unikernel.startup(), name.clone()))
+            (!unikernel.admitted).then(|| (unikernel.startup(), name.clone()))
         };
         let mut waiting: Vec<(Int, Name)> = self.unikernels.iter().filter_map(waits).collect();
         waiting.sort();

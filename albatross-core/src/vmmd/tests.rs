@@ -27,6 +27,7 @@ mod state;
 mod statistics;
 mod strange;
 mod takeover;
+mod timing;
 
 /// Images that can be looked at, see `testdata/images`.
 const NO_DEVICES: &[u8] = include_bytes!("../../../testdata/images/spt-no-devices.elf");
@@ -79,6 +80,10 @@ struct Host {
     killed: Vec<(u32, Signal)>,
     killed_groups: Vec<Name>,
     exited: bool,
+    /// How often it was told to listen no more.
+    stopped_listening: usize,
+    /// What is in the daemon's own log.
+    said: Vec<String>,
     log: events::LogDaemon,
 }
 
@@ -152,6 +157,8 @@ impl Host {
             killed: Vec::new(),
             killed_groups: Vec::new(),
             exited: false,
+            stopped_listening: 0,
+            said: Vec::new(),
             log: events::LogDaemon::default(),
         }
     }
@@ -271,7 +278,8 @@ impl Host {
             Output::TakeBackBlocks(files) => {
                 files.iter().for_each(|file| assert!(self.lent.remove(file), "is a tender's: {file:?}"));
             }
-            Output::Log(..) | Output::StopListening => {}
+            Output::Log(_, text) => self.said.push(text),
+            Output::StopListening => self.stopped_listening += 1,
             Output::Exit => self.exited = true,
         }
         None

@@ -62,7 +62,7 @@ pub(super) struct Start {
     pub(super) noted: Option<Time>,
     /// The user id that it is to run under.
     pub(super) user: Option<u32>,
-    /// When the console daemon's answer is given up.
+    /// When the console daemon's answer is given up; `None` while none is awaited.
     pub(super) console_deadline: Option<Duration>,
     /// It is not to be started after all.
     pub(super) cancelled: Option<Cancelled>,

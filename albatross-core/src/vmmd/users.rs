@@ -180,7 +180,8 @@ mod tests {
         users.give_back(Some(70_001));
         users.give_back(Some(70_002));
         assert_eq!([users.take(), users.take()], [Ok(Some(70_001)), Ok(Some(70_002))]);
-        assert!(!range.contains(range.readers()) && !range.contains(70_004));
+        assert_eq!(range.readers(), 70_000, "nobody's");
+        assert!(!range.contains(70_000) && !range.contains(70_004));
     }
 
     #[test]

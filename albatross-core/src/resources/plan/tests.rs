@@ -312,6 +312,37 @@ fn a_refusal_says_which_change_which_ancestor_and_how_much() {
     assert!(tree.unikernel(&name("a:old")).is_some());
 }
 
+#[test]
+fn a_refusal_has_its_cause() {
+    use core::error::Error;
+    let mut tree = Resources::default();
+    let refused = tree.apply_plan(&[Change::DestroyUnikernel(name("a:x"))]).unwrap_err();
+    let cause = Refused::UnikernelNotFound(name("a:x")).to_string();
+    assert_eq!(refused.source().map(ToString::to_string), Some(cause));
+    let twice = [(path("a"), policy(1, 1, None)), (path("a"), policy(1, 1, None))];
+    assert!(tree.insert_policies(&twice).unwrap_err().source().is_none());
+}
+
+#[test]
+fn a_block_device_is_with_whom_it_was_when_a_plan_is_taken_back() {
+    let mut tree = Resources::default();
+    tree.adopt_block(&name("a:disk"), 1.into()).unwrap();
+    tree.insert_unikernel(&name("a:x"), &arguments(1, &["disk"])).unwrap();
+    // It was adopted, and lists what is the other's.
+    tree.adopt_unikernel(&name("a:y"), &arguments(1, &["disk"])).unwrap();
+    let gone = [Change::DestroyUnikernel(name("a:y")), Change::DestroyUnikernel(name("a:x"))];
+    let before = all_of(&tree);
+    for refused in
+        [Change::DestroyUnikernel(name("a:x")), Change::AddBlock { name: name("a:disk"), size: 1.into() }]
+    {
+        let plan = [gone.clone().to_vec(), vec![refused]].concat();
+        assert_eq!(tree.apply_plan(&plan).map_err(|refused| refused.index()), Err(2));
+        assert_eq!(all_of(&tree), before);
+    }
+    let user = BlockUser::Unikernel("x".parse().unwrap());
+    assert_eq!(tree.block(&name("a:disk")).unwrap().user(), Some(&user));
+}
+
 /// Takes minutes if the tree were copied for each plan.
 #[test]
 fn plans_on_a_large_tree() {

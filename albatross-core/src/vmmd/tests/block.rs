@@ -402,6 +402,33 @@ fn there_are_only_so_many_streams_at_once() {
 }
 
 #[test]
+fn what_is_no_stream_counts_as_none_and_is_not_cut() {
+    let mut host = Host::new();
+    host.ask(":a", add(1));
+    host.holding = Some("MakeBlock");
+    let clients: Vec<ClientId> =
+        (0..MAX_STREAMS).map(|number| host.send(&format!(":b{number}"), add(1))).collect();
+    assert_eq!(host.set(":a", false, stream(b"x")), said("set block device"));
+    host.input(Input::Terminate);
+    assert!(host.streams.is_empty() && !host.exited);
+    host.let_go();
+    for client in clients {
+        assert_eq!(host.reply(client), said("added block device"));
+    }
+    assert!(host.exited);
+}
+
+#[test]
+fn a_name_may_be_as_long_as_that_of_its_unfinished_file_may_be() {
+    let mut host = Host::new();
+    let path = ["a".repeat(63), "b".repeat(63), "c".repeat(63)].join(":");
+    let label =
+        |rest: usize| format!("{path}:{}", "d".repeat(MAX_FILE_NAME - path.len() - 1 - "#new".len() + rest));
+    assert_eq!(host.ask(&label(0), add(1)), said("added block device"));
+    assert!(refused(&host.ask(&label(1), add(1))).contains("too long"));
+}
+
+#[test]
 fn nothing_is_added_on_the_word_of_a_policy_that_is_not_durable() {
     let with_block = |block| super::add(Policy { block: Some(Int::from(block)), ..policy(1, 64) });
     let mut host = Host::new();

@@ -218,6 +218,50 @@ fn the_end_waits_for_the_log_and_not_for_long() {
 }
 
 #[test]
+fn the_end_of_a_tender_on_no_record_is_logged_under_its_name() {
+    let mut host = Host::logged();
+    host.create("a:stray", arguments());
+    let left = host.left(None);
+    host.vmmd = Vmmd::new(host.vmmd.config.clone());
+    host.log.written.clear();
+    host.input(begin(Record::default(), left));
+    assert_eq!(host.log.seen(), [": DaemonStarted", "a:stray -"]);
+}
+
+#[test]
+fn what_is_in_no_log_at_the_end_is_counted() {
+    let told = |host: &Host| -> Vec<String> {
+        host.said.iter().filter(|text| text.contains("not in the log")).cloned().collect()
+    };
+    let mut host = Host::new();
+    host.create(":a", arguments());
+    host.input(Input::Terminate);
+    assert!(host.exited);
+    // The begin, the start, the command and the end.
+    assert_eq!(told(&host), ["4 events are not in the log: the log daemon is not there"]);
+    let mut host = Host::logged();
+    host.create(":a", arguments());
+    host.input(Input::Terminate);
+    assert!(host.exited && told(&host).is_empty());
+}
+
+#[test]
+fn a_policy_that_is_there_is_no_event_though_it_comes_too_late() {
+    let mut host = Host::logged();
+    host.ask("alice:", add(policy(2, 512)));
+    host.create(":a", arguments());
+    host.deaf = true;
+    host.input(Input::Terminate);
+    host.log.written.clear();
+    for unikernels in [2, 3] {
+        let why = refused(&host.ask("alice:", add(policy(unikernels, 512))));
+        assert_eq!(why, "albatrossd is ending");
+    }
+    let [seen] = &host.log.seen()[..] else { panic!("{:?}", host.log.seen()) };
+    assert!(seen.starts_with("alice: policy add: 3 unikernels") && seen.ends_with("failed"), "{seen}");
+}
+
+#[test]
 fn what_is_kept_for_the_log_daemon_is_bounded() {
     let mut host = Host::new();
     for number in 0..MAX_WAITING {

@@ -65,3 +65,26 @@ fn a_client_that_is_gone_when_the_machine_was_looked_at_leaves_nothing() {
     assert!(host.replies.is_empty() && host.recorded().is_empty());
     assert_eq!(host.create(":a", arguments()), said("created unikernel"));
 }
+
+#[test]
+fn the_machine_is_looked_at_for_a_new_bridge_and_for_nothing_else() {
+    let mut host = Host::new();
+    host.holding = Some("LookAtHost");
+    assert_eq!(host.ask(":a", create_on("service")), said("created unikernel"));
+    let restart = Command::Unikernel(UnikernelCommand::Restart(Some(on("service"))));
+    assert_eq!(host.ask(":a", restart), said("created unikernel"));
+    assert!(host.held_tasks.is_empty());
+    // However the image comes.
+    host.add_bridge("later");
+    let config = UnikernelConfig { image: Vec::new().into(), ..config(on("later")) };
+    let size = Int::try_from(NET_SERVICE.len()).unwrap();
+    let by_digest =
+        albatross_proto::command::ByDigest { config, sha256: crate::image::digest(NET_SERVICE), size };
+    let client = host.send(":b", Command::Unikernel(UnikernelCommand::CreateByDigest(by_digest)));
+    assert_eq!(host.held_tasks.len(), 1);
+    host.go_on();
+    for chunk in [NET_SERVICE, b""] {
+        host.input(Input::Frame(client, chunk.to_vec()));
+    }
+    assert_eq!(host.reply(client), said("created unikernel"));
+}

@@ -1,6 +1,9 @@
 //! The life of a unikernel: created, shown, restarted, ended, and what fails on the way.
 
+use std::rc::Rc;
+
 use super::*;
+use crate::image::{Image, Target};
 
 #[test]
 fn a_unikernel_is_created_shown_and_destroyed() {
@@ -33,6 +36,55 @@ fn a_unikernel_is_created_shown_and_destroyed() {
 fn mac_argument() -> String {
     let mac = crate::mac::derive(&Text::from("service"), &"foo:hello".parse().unwrap());
     format!("--net-mac:service={mac}")
+}
+
+#[test]
+fn a_tender_is_told_what_to_open_by_name_or_by_descriptor() {
+    let opens = |what| Argument::Opens { option: b"--net:service=".to_vec(), what };
+    for (argument, name, descriptor) in [
+        (Argument::Octets(b"--mem=32".to_vec()), &b"--mem=32"[..], &b"--mem=32"[..]),
+        (opens(Opened::Tap("vmmtap0".to_owned())), b"--net:service=vmmtap0", b"--net:service=@7"),
+        (opens(Opened::Block("/b/a:b".into())), b"--net:service=/b/a:b", b"--net:service=@7"),
+    ] {
+        assert_eq!((&argument.by_name()[..], &argument.by_descriptor(7)[..]), (name, descriptor));
+    }
+}
+
+#[test]
+fn a_tender_may_reach_what_its_guest_needs_and_nothing_else() {
+    let reach = |host: &mut Host, command| {
+        host.holding = Some("Spawn");
+        host.send(":a", command);
+        let Some((_, Task::Spawn(spawn))) = host.held_tasks.pop() else { panic!() };
+        spawn.reach
+    };
+    let least = || Reach {
+        image: "/run/albatross/:a.img".into(),
+        blocks: Vec::new(),
+        taps: false,
+        virtual_machines: false,
+        memory: 32,
+    };
+    assert_eq!(reach(&mut Host::new(), create(arguments())), least());
+    assert_eq!(reach(&mut Host::new(), create(with_net())), Reach { taps: true, ..least() });
+    // One for a virtual machine.
+    let mut host = Host::new();
+    host.create(":a", arguments());
+    let unikernel = host.vmmd.unikernels.get_mut(&":a".parse().unwrap()).unwrap();
+    let image = (**unikernel.image.as_ref().unwrap()).clone();
+    unikernel.image = Some(Rc::new(Image { target: Target::Hvt, ..image }));
+    assert_eq!(reach(&mut host, RESTART), Reach { virtual_machines: true, ..least() });
+}
+
+#[test]
+fn a_unikernel_is_told_its_label_or_its_whole_name() {
+    for (drop_path, argument) in [(true, "--name=hello"), (false, "--name=foo:hello")] {
+        let mut host = Host::unborn(BTreeMap::new());
+        host.vmmd = Vmmd::new(Config { drop_path, ..host.vmmd.config.clone() });
+        host.input(begin(Record::default(), Left::default()));
+        host.create("foo:hello", arguments());
+        assert_eq!(host.command_line().last().unwrap(), argument);
+    }
 }
 
 #[test]

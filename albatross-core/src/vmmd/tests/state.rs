@@ -94,6 +94,34 @@ fn a_wrong_longer_or_cut_stream_starts_nothing() {
 }
 
 #[test]
+fn streams_do_not_mix() {
+    let mut host = Host::new();
+    let net = by_digest(NET_SERVICE, NET_SERVICE.len());
+    let net = ByDigest { config: UnikernelConfig { arguments: with_net(), ..net.config }, ..net };
+    let net = Command::Unikernel(UnikernelCommand::CreateByDigest(net));
+    let first = host.send(":a", create_by_digest(NO_DEVICES, NO_DEVICES.len()));
+    let second = host.send(":b", net);
+    for (one, other) in [(&NO_DEVICES[..99], &NET_SERVICE[..99]), (&NO_DEVICES[99..], &NET_SERVICE[99..])] {
+        host.input(Input::Frame(second, other.to_vec()));
+        host.input(Input::Frame(first, one.to_vec()));
+    }
+    for client in [first, second] {
+        host.input(Input::Frame(client, Vec::new()));
+        assert_eq!(host.reply(client), said("created unikernel"));
+    }
+    assert!(host.spools.is_empty());
+}
+
+#[test]
+fn an_image_is_streamed_or_sent_with_the_command_and_not_both() {
+    let mut host = Host::new();
+    let both = ByDigest { config: config(arguments()), ..by_digest(NO_DEVICES, NO_DEVICES.len()) };
+    let client = host.send(":a", Command::Unikernel(UnikernelCommand::CreateByDigest(both)));
+    assert!(host.closed.contains(&client) && host.spools.is_empty());
+    assert!(host.said.last().unwrap().contains("by-digest.config.image"), "{:?}", host.said);
+}
+
+#[test]
 fn a_create_whose_image_is_not_in_memory_is_a_create_like_any_other() {
     let mut host = Host::new();
     let large = |host: &mut Host, command: Command<'_>, image: &[u8]| {
@@ -130,6 +158,41 @@ fn an_image_is_shared_and_goes_with_its_last_user() {
     assert_eq!(stored(&host), 1, "the other image came, this one went");
     host.ask("p:c", DESTROY);
     assert_eq!(stored(&host), 0);
+}
+
+#[test]
+fn the_image_of_what_waits_to_take_anothers_place_stays() {
+    let mut host = Host::new();
+    host.create(":a", with_net());
+    host.create(":b", arguments());
+    let pid = *host.pids().last().unwrap();
+    host.deaf = true;
+    let client = host.send(":a", force(arguments()));
+    host.processes.remove(&pid);
+    host.input(Input::Exited { pid, exit: Some(Exit::Exited(Int::ZERO)) });
+    assert_eq!(host.recorded(), [":a"], "the other one that had it is gone");
+    host.tick(GRACE.as_secs());
+    assert_eq!(host.reply(client), said("created unikernel"));
+}
+
+#[test]
+fn new_arguments_come_on_record_when_they_are_written_for_their_own_sake() {
+    let mut host = Host::new();
+    host.create(":a", arguments());
+    let recorded = |host: &Host| host.record.unikernels[0].1.config.arguments.memory;
+    host.holding = Some("MakeFifo");
+    let memory = Int::from(64);
+    let restart = UnikernelCommand::Restart(Some(Arguments { memory, ..arguments() }));
+    let client = host.send(":a", Command::Unikernel(restart));
+    // All is written meanwhile.
+    host.failing = Some("Append");
+    refused(&host.ask("p:", add(policy(1, 64))));
+    host.failing = None;
+    host.journal.clear();
+    host.tick(RECORD_RETRY.as_secs());
+    assert_eq!(recorded(&host), arguments().memory);
+    host.release();
+    assert_eq!((host.reply(client), recorded(&host)), (said("created unikernel"), memory));
 }
 
 #[test]
@@ -192,6 +255,22 @@ fn a_change_costs_an_entry_and_now_and_then_all_is_written() {
     }
     assert!(host.record.policies.is_empty());
     assert!(host.journal.len() < 50_000, "{}", host.journal.len());
+}
+
+#[test]
+fn all_is_written_when_as_much_was_appended_as_is_on_record_or_a_little() {
+    let mut host = Host::new();
+    for index in 0..20 {
+        host.ask(&format!("p{index}:"), add(policy(2, 512)));
+        host.create(&format!("p{index}:a"), Arguments { memory: Int::ONE, ..arguments() });
+    }
+    let (mut length, mut written) = (host.journal.len(), 0);
+    for change in 0..2 * 257 {
+        host.ask("p0:", add(policy(2, 400 + change)));
+        written += usize::from(host.journal.len() < length);
+        length = host.journal.len();
+    }
+    assert_eq!(written, 2);
 }
 
 #[test]

@@ -144,6 +144,18 @@ fn a_hand_over_waits_for_what_is_being_started_or_stopped() {
 }
 
 #[test]
+fn what_was_only_being_made_ready_at_a_hand_over_is_not_started() {
+    let mut host = Host::new();
+    host.holding = Some("MakeFifo");
+    let client = host.send(":a", create(arguments()));
+    host.input(Input::HandOver);
+    assert!(!host.exited);
+    host.go_on();
+    refused(&host.reply(client));
+    assert!(host.exited && host.processes.is_empty() && host.recorded().is_empty());
+}
+
+#[test]
 fn sigterm_ends_a_hand_over_that_has_not_come_to_its_end() {
     let mut host = Host::new();
     host.create(":a", arguments());
@@ -233,6 +245,29 @@ fn what_a_predecessor_was_stopping_is_started_again() {
             assert_eq!((host.taps.len(), host.notes.len()), (1, 1));
         }
     }
+}
+
+#[test]
+fn what_a_predecessor_was_stopping_is_started_when_it_has_ended() {
+    let mut host = Host::new();
+    host.create(":a", arguments());
+    let first = host.pids();
+    host.deaf = true;
+    host.send(":a", RESTART);
+    host.next_daemon(None);
+    assert_eq!(host.pids(), first);
+    host.tick(GRACE.as_secs());
+    assert!(host.pids() != first && host.pids().len() == 1);
+}
+
+#[test]
+fn the_note_of_what_ended_and_is_on_no_record_goes() {
+    let mut host = Host::new();
+    host.create(":a", arguments());
+    host.processes.clear();
+    host.record = Record::default();
+    host.next_daemon(exited(0));
+    assert!(host.notes.is_empty() && host.processes.is_empty());
 }
 
 #[test]
