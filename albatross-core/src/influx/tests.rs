@@ -407,3 +407,14 @@ fn nobody_is_looked_for_or_left_before_his_time() {
     let deadline = host.now.monotonic + PATIENCE;
     assert_eq!(host.forwarder.next_deadline(), Some(deadline), "it has as long as ever for this");
 }
+
+#[test]
+fn what_a_thousand_unikernels_make_in_an_interval_may_wait() {
+    let mut host = Host::new(":", true);
+    host.pass(Duration::ZERO);
+    let one = Statistics { vmm: None, ..statistics() };
+    for number in 0..1000 {
+        host.frame(&format!(":u{number}"), Payload::Data(Data::Statistics(Box::new(one.clone()))));
+    }
+    assert_eq!(host.written.len(), 1000);
+}

@@ -28,6 +28,7 @@ struct Host {
     closed: BTreeSet<ClientId>,
     notices: Vec<Notice>,
     appends: usize,
+    reads: usize,
     failing: bool,
     /// Writes are not answered.
     slow: bool,
@@ -53,6 +54,7 @@ impl Host {
             closed: BTreeSet::new(),
             notices: Vec::new(),
             appends: 0,
+            reads: 0,
             failing: false,
             slow: false,
             next_file: None,
@@ -105,6 +107,7 @@ impl Host {
                 }
             }
             Output::Read { client, file, position, length } => {
+                self.reads += 1;
                 let position = usize::try_from(position).unwrap();
                 let octets = self.files[&file][position..position + length].to_vec();
                 self.give(Input::Read(client, Ok(&octets)));

@@ -156,10 +156,10 @@ mod tests {
         let name: Name = "a:b".parse().unwrap();
         let group = |memory: i64, overcommit| Group::new(name.clone(), Int::new(memory).unwrap(), overcommit);
         let small = group(2, Overcommit::NONE);
-        assert_eq!(small.memory, (2 + 32) * MB + 2 * MB / 128);
+        assert_eq!(small.memory, (34 << 20) + (2 << 20) / 128);
         assert_eq!((small.swap, small.tasks), (0, 16));
         // 64 GB: 512 MB for page tables.
-        assert_eq!(group(65_536, Overcommit::NONE).memory, (65_536 + 512 + 32) * MB);
-        assert_eq!(group(2, "2".parse().unwrap()).swap, 2 * MB);
+        assert_eq!(group(65_536, Overcommit::NONE).memory, (65_536 + 512 + 32) << 20);
+        assert_eq!(group(2, "2".parse().unwrap()).swap, 2 << 20);
     }
 }

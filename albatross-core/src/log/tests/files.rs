@@ -99,3 +99,21 @@ fn a_file_that_is_damaged_while_it_is_read_ends_who_reads_it() {
     assert!(host.closed.contains(&ClientId(1)));
     assert!(matches!(&host.notices[0], Notice::NotRead(_, why) if why.contains("chain is broken")));
 }
+
+#[test]
+fn the_longest_event_that_is_sent_is_written() {
+    let mut sender = Sender::new();
+    let now = Now { monotonic: Duration::from_secs(1), wall: Time::default() };
+    let long = Text::from("x".repeat(100_000).as_str());
+    let name = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(63)].join(":");
+    sender.event(now, name.parse().unwrap(), Event::Command { command: long.clone(), failure: Some(long) });
+    sender.connected(now);
+    let mut host = Host::new();
+    for output in sender.outputs() {
+        if let SenderOutput::Send(message) = output {
+            host.give(Input::Frame(ClientId(0), &message));
+        }
+    }
+    host.settle();
+    assert_eq!((host.answers(0), host.log()), (vec![(1, None)], vec![0]));
+}

@@ -33,6 +33,23 @@ fn who_does_not_read_costs_no_more_than_a_limit_and_goes() {
     assert!(host.answers(1)[1].1.as_ref().unwrap().contains("not read in time"));
 }
 
+/// Reading the file for each would cost the others time.
+#[test]
+fn who_keeps_up_is_sent_what_comes_without_a_look_at_the_file() {
+    let mut host = Host::new();
+    host.event(0, 1, "a:x");
+    host.settle();
+    host.subscribe(1, ":", count(1));
+    host.settle();
+    let reads = host.reads;
+    assert!(reads > 0, "history is read");
+    for number in 2..100 {
+        host.event(0, number, "a:x");
+        host.settle();
+    }
+    assert_eq!((host.reads, host.numbers(1).len()), (reads, 99));
+}
+
 #[test]
 fn who_has_nothing_to_take_stays_and_who_takes_nothing_goes_under_his_name() {
     let mut host = Host::new();
