@@ -10,8 +10,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use albatross_driver::escape;
-use albatross_driver::event::Words;
 use albatross_driver::logging::Level;
+use albatross_driver::words::Words;
 use albatross_proto::reply::{Info, Status};
 use albatross_proto::{Config, Data, Name, Policy, Success, Text};
 use serde_json::Value;
