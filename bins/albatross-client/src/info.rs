@@ -1,7 +1,7 @@
 //! `info`: what runs, and what the daemon knows beyond that, where it knows more.
 
 use albatross_driver::logging::Logger;
-use albatross_proto::{Command, Name, Success, UnikernelCommand, reply::Status};
+use albatross_proto::{Command, Success, UnikernelCommand};
 
 use crate::command::Request;
 use crate::error::Error;
@@ -45,9 +45,4 @@ pub(crate) fn run(
     };
     printer.unikernels(&answer.name, &running, &statuses)?;
     Ok(Exit::Success)
-}
-
-/// The status of `name`.
-pub(crate) fn status_of<'a>(statuses: &'a [(Name, Status)], name: &Name) -> Option<&'a Status> {
-    statuses.iter().find(|(other, _)| other == name).map(|(_, status)| status)
 }

@@ -10,14 +10,13 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use albatross_driver::escape;
-use albatross_driver::event::Words;
 use albatross_driver::logging::Level;
+use albatross_driver::words::Words;
 use albatross_proto::reply::{Info, Status};
 use albatross_proto::{Config, Data, Name, Policy, Success, Text};
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::info::status_of;
 use crate::json;
 use values::{Shown, shown};
 
@@ -229,6 +228,11 @@ fn recorded(config: &Config<'_>, elsewhere: Option<&[u8; 32]>, arguments: bool) 
 fn push_arguments(text: &mut String, argv: Option<&[Text]>) {
     let arguments = argv.unwrap_or_default().iter().map(shown).collect::<Vec<_>>();
     _ = write!(text, " arguments [{}]", arguments.join(" "));
+}
+
+/// The status of `name`.
+fn status_of<'a>(statuses: &'a [(Name, Status)], name: &Name) -> Option<&'a Status> {
+    statuses.iter().find(|(other, _)| other == name).map(|(_, status)| status)
 }
 
 fn named<T>(list: &[(Name, T)], none: &str, show: impl Fn(&T) -> String) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use albatross_core::eventlog::{End, LINK, Reader};
 use albatross_core::log::Hex;
-use albatross_driver::event::Words;
+use albatross_driver::words::Words;
 
 use crate::files::{named, read_on};
 

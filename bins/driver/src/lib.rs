@@ -17,6 +17,7 @@
 //! | [`notify`] | systemd is told when a daemon serves |
 //! | [`logging`] | levels, `PROG: [WARNING] text`, syslog |
 //! | [`escape`] | text from elsewhere, made harmless for terminals and logs |
+//! | [`words`] | events of the log in words |
 //! | [`options`] | command lines on argh: every usual form, exit code 124 for mistakes |
 //! | [`memory`] | memory of the start is given back |
 //! | [`sys`] | the system calls that need unsafe code; it stands nowhere else but in [`memory`] |
@@ -55,7 +56,6 @@ pub use argh;
 pub mod clock;
 pub mod connection;
 pub mod escape;
-pub mod event;
 pub mod lines;
 pub mod listener;
 pub mod logging;
@@ -67,3 +67,4 @@ pub mod signals;
 pub mod sys;
 pub mod timer;
 pub mod upstream;
+pub mod words;

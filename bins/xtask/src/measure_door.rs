@@ -216,7 +216,7 @@ impl House {
         count: usize,
         is_answered: bool,
     ) -> Result<(f64, f64), Failure> {
-        let (before, begin) = (processor_time(server), Instant::now());
+        let (before, begin) = (processes::processor_time(server), Instant::now());
         for _ in 0..count {
             let mut tls = client.connect(port)?;
             while tls.conn.is_handshaking() || tls.conn.wants_write() {
@@ -227,7 +227,7 @@ impl House {
             }
         }
         let rate = per_second(count, begin.elapsed());
-        let time = processor_time(server).saturating_sub(before);
+        let time = processes::processor_time(server).saturating_sub(before);
         Ok((rate, time.as_secs_f64() * 1e6 / count_of(count)))
     }
 
@@ -333,12 +333,6 @@ fn connect(port: u16) -> Result<TcpStream, Failure> {
 
 fn read_frame(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
     raw::read_frame(from)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
-}
-
-/// The time for which a process was on a processor.
-fn processor_time(pid: i32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    Duration::from_nanos(text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
 fn per_second(count: usize, time: Duration) -> f64 {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use albatross_driver::escape;
-use albatross_driver::event::Words;
+use albatross_driver::words::Words;
 use albatross_proto::reply::{Info, InfoBlock, InfoNet, State, Status};
 use albatross_proto::stats::{Rusage, Statistics, TimeVal};
 use albatross_proto::{

@@ -152,8 +152,7 @@ impl Stack {
 
     /// Octets that a daemon gave to write calls.
     pub(crate) fn written(&self, name: &str) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/io", self.pid(name))).unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap_or(0)
+        processes::written(self.pid(name))
     }
 
     /// The last line that each daemon logged which runs no more.

@@ -80,15 +80,3 @@ pub(super) fn noise(seed: u64) -> impl Iterator<Item = [u8; 8]> {
 pub(super) fn pid(host: &mut Host) -> i32 {
     host.albatrossd().map_or(0, |daemon| daemon.pid())
 }
-
-/// Octets that a process gave to write calls.
-pub(super) fn written(pid: i32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap_or(0)
-}
-
-/// Nanoseconds that the first thread of a process ran.
-pub(super) fn ran(pid: i32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0)
-}

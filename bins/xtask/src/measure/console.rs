@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use albatross_core::console::{LINE_LENGTH, RING_LINES, TRUNCATED};
 use albatross_e2e::frames::Frames;
 use albatross_e2e::guest::Guest;
+use albatross_e2e::processes::processor_time;
 use albatross_e2e::{Failure, Host, Programs};
 
-use super::ask::ran;
 use super::table::{Table, Target, median, mib, milliseconds, number};
 
 /// Lines of a flood, each of [`LINE`] octets: some seconds of it.
@@ -61,9 +61,9 @@ fn floods(programs: &Programs, table: &mut Table, rounds: usize) -> Result<(), F
     let mut floods = |what: &str, readers: usize, sleepers: usize, least: f64, most: Target| {
         let (mut rates, mut cpu) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let before = ran(pid);
+            let before = processor_time(pid);
             let took = flood(&host, &guest, readers, sleepers)?;
-            cpu.push(number(ran(pid) - before) / 1e3 / number(LINES));
+            cpu.push((processor_time(pid) - before).as_secs_f64() * 1e6 / number(LINES));
             rates.push(number(LINES) / took.as_secs_f64());
         }
         table.figure(what, median(rates), "1/s", Target::Least(least));

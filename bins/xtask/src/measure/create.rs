@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use albatross_e2e::processes::written;
 use albatross_e2e::{Failure, Host, Programs, processes};
 use albatross_proto::{Command, UnikernelCommand};
 
-use super::ask::{create, image, once, padded, pid, written};
+use super::ask::{create, image, once, padded, pid};
 use super::table::{Table, Target, least, median, mib, milliseconds, number};
 
 /// Beside how many others.

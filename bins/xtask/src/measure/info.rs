@@ -8,11 +8,12 @@ use std::process::{Child, Command as Process};
 use std::thread;
 use std::time::Instant;
 
+use albatross_e2e::processes::processor_time;
 use albatross_e2e::{Failure, Host, Programs, eventually};
 use albatross_proto::frame::frame;
 use albatross_proto::{Command, Header, Payload, UnikernelCommand, Wire};
 
-use super::ask::{pid, ran};
+use super::ask::pid;
 use super::table::{Table, Target, median, number};
 
 /// Clients at a time, and how often each asks in a round.
@@ -35,12 +36,12 @@ pub(super) fn run(programs: &Programs, table: &mut Table, rounds: usize) -> Resu
             (vec![], vec![], vec![], vec![], vec![]);
         let count = number(u64::from(clients * TIMES));
         for _ in 0..rounds {
-            let before = ran(pid(&mut host));
+            let before = processor_time(pid(&mut host));
             let rate = rate(&vmmd, clients)?;
-            cpu.push(number(ran(pid(&mut host)) - before) / 1e3 / count);
-            let before = ran(echo_pid);
+            cpu.push((processor_time(pid(&mut host)) - before).as_secs_f64() * 1e6 / count);
+            let before = processor_time(echo_pid);
             let echo_rate = self::rate(&socket, clients)?;
-            echo_cpu.push(number(ran(echo_pid) - before) / 1e3 / count);
+            echo_cpu.push((processor_time(echo_pid) - before).as_secs_f64() * 1e6 / count);
             ours.push(rate);
             bare.push(echo_rate);
             ratios.push(rate / echo_rate);

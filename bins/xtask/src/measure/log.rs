@@ -1,11 +1,12 @@
 //! Events of the log that are durable and acknowledged, beside what the disk does with one append at a time.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use albatross_e2e::processes::processor_time;
 use albatross_e2e::raw::Raw;
 use albatross_e2e::{Failure, Host, Programs, run};
 use albatross_proto::frame::frame;
@@ -32,9 +33,9 @@ pub(super) fn run(programs: &Programs, table: &mut Table, rounds: usize) -> Resu
     let octets = message(0)?.len();
     for _ in 0..rounds {
         bare.push(append(&host, octets)?);
-        let before = cpu_time(pid);
+        let before = processor_time(pid);
         ahead.push(events(&host, 1, AHEAD)?);
-        cpu.push((cpu_time(pid) - before) * 1e6 / number(EVENTS));
+        cpu.push((processor_time(pid) - before).as_secs_f64() * 1e6 / number(EVENTS));
         waiting.push(events(&host, WAITING, 1)?);
     }
     table.figure("append and fdatasync one by one, of as many octets", median(bare), "/s", Target::None);
@@ -113,11 +114,4 @@ fn append(host: &Host, octets: usize) -> Result<f64, Failure> {
         Ok(number(APPENDS) / start.elapsed().as_secs_f64())
     };
     measured().map_err(|error| Failure::io("append to", &path, error))
-}
-
-/// Seconds of processor time that a process has taken.
-fn cpu_time(pid: i32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    let nanoseconds = text.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or(0);
-    Duration::from_nanos(nanoseconds).as_secs_f64()
 }

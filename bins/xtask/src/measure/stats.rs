@@ -7,13 +7,13 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use albatross_e2e::frames::Frames;
+use albatross_e2e::processes::processor_time;
 use albatross_e2e::raw::Raw;
 use albatross_e2e::{Daemon, Failure, Host, Programs, processes};
 use albatross_proto::frame::frame;
 use albatross_proto::{Command, Data, Header, Int, Name, Payload, StatisticsCommand, Success, Wire};
 
-use super::ask::ran;
-use super::table::{Table, Target, median, mib, milliseconds, number};
+use super::table::{Table, Target, median, mib, milliseconds};
 
 /// Processes that are watched.
 const COUNT: u32 = 1_000;
@@ -39,9 +39,9 @@ pub(super) fn run(programs: &Programs, table: &mut Table, rounds: usize) -> Resu
     let (mut ticks, mut sent) = (Vec::new(), Vec::new());
     tick(&mut subscriber, taps).map_err(failed)?;
     for _ in 0..rounds {
-        let before = ran(daemon.pid());
+        let before = processor_time(daemon.pid());
         sent.push(milliseconds(tick(&mut subscriber, taps).map_err(failed)?));
-        ticks.push(number(ran(daemon.pid()) - before) / 1e6);
+        ticks.push((processor_time(daemon.pid()) - before).as_secs_f64() * 1e3);
     }
     table.figure("processor time of a tick", median(ticks.clone()), "ms", Target::Most(TICK));
     let longest = ticks.into_iter().max_by(f64::total_cmp).unwrap_or_default();
