@@ -72,7 +72,7 @@ impl fmt::Display for Failure {
             Self::Ended { program, status, log } => {
                 write!(f, "{program} ended early ({status}); it logged:\n{log}")
             }
-            Self::Build { status } => write!(f, "the programs do not build: cargo ended with {status}"),
+            Self::Build { status } => write!(f, "cargo ended with {status}, after what it says above"),
             Self::BuildBefore => f.write_str("the programs do not build, see the first test that failed"),
             Self::Tests { status } => write!(f, "tests failed: cargo ended with {status}"),
             Self::Unexpected { command, what } => write!(f, "{command}\n{what}"),

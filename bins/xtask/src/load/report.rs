@@ -35,15 +35,15 @@ pub(super) struct Seen {
     pub(super) load: Duration,
     /// How long it took after each kill until everybody was served again.
     pub(super) away: BTreeMap<Which, Duration>,
-    /// What consoles that are not full yet took in the last third of the load, in KiB.
+    /// What consoles that were not full yet grew by from the second third of the load to the last, in KiB.
     pub(super) history: u64,
 }
 
-/// What the consoles of so many guests, each with a line every `tick`, grew by in the last third of a load, in KiB: they
-/// keep so many lines and no more.
+/// What the consoles of so many guests, each with a line every `tick`, grew by from the middle of the second third of a load
+/// to that of the last, in KiB: they keep so many lines and no more.
 pub(super) fn history(guests: usize, tick: Duration, load: Duration) -> u64 {
     let kept = |time: Duration| (time.as_millis() / tick.as_millis().max(1)).min(RING_LINES as u128);
-    let lines = (kept(load) - kept(load * 2 / 3)) * guests as u128;
+    let lines = (kept(load * 5 / 6) - kept(load / 2)) * guests as u128;
     u64::try_from(lines * LINE / 1024).unwrap_or(u64::MAX)
 }
 
@@ -158,7 +158,10 @@ fn held(seen: &Seen) -> Vec<String> {
         }
     }
     if seen.history > 0 {
-        say(&format!("  consoles that are not full yet may take {} KiB in a third", seen.history));
+        say(&format!(
+            "  consoles that were not full yet may take {} KiB from the second third to the last",
+            seen.history
+        ));
     }
     grown
 }
@@ -198,5 +201,7 @@ mod tests {
         // 100 more lines of 64 octets each of 16 guests.
         assert_eq!(history(16, second, 5 * minute), 100);
         assert_eq!(history(16, second, 180 * minute), 0);
+        // In the middle of 30 minutes they lack 124 lines.
+        assert_eq!(history(200, second, 30 * minute), 1550);
     }
 }
