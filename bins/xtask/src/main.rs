@@ -218,7 +218,7 @@ struct Systemd {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "packages")]
 struct Packages {
-    /// who answers for them, as NAME <ADDRESS> (DEBFULLNAME and DEBEMAIL of the environment)
+    /// who answers for them, name and address as in mail (DEBFULLNAME and DEBEMAIL of the environment)
     #[argh(option, arg_name = "WHO")]
     maintainer: Option<String>,
     /// install, use, upgrade, restart, remove and purge them in a container; needs root, systemd-nspawn and debootstrap
