@@ -132,7 +132,9 @@ fn a_new_list_empties_what_is_known_and_counts_at_once() {
     assert!(judge.revoked(&before.path).is_none());
     let changes = judge.changes();
     let command = RevocationCommand::Install(list(&pki.alice[0], &pki.alice_key, &one[0]).into());
+    assert_eq!(judge.lists().count(), 0);
     assert_eq!(judge.install(&command, &other.path, noon()).unwrap(), Installed::First);
+    assert_eq!(judge.lists().count(), 1);
     assert!(judge.links.is_empty() && judge.changes() != changes);
     assert_eq!(refusal(&judge.revoked(&before.path).unwrap()), (Position::Sent(0), Rule::Revoked));
     assert_eq!(refusal(&judge.judge(&one, noon()).unwrap_err()), (Position::Sent(0), Rule::Revoked));
